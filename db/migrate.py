@@ -91,11 +91,13 @@ def _missing(known: list[Migration], ledger: dict[int, tuple[str, str]]) -> list
     for migration in known:
         applied = ledger.get(migration.number)
         if applied and applied[1] != migration.checksum:
-            raise MigrationError(f"migration {migration.name} was changed after it was applied to this database")
+            raise MigrationError(
+                f"migration {migration.name} was changed after it was applied to this database"
+            )
     newer = sorted(set(ledger) - {migration.number for migration in known})
     if newer:
         raise MigrationError(
-            f"the database holds migration {ledger[newer[0]][0]}, which this version of Runglass does not know"
+            f"the database holds migration {ledger[newer[0]][0]}, unknown to this version of Runglass"
         )
     return [migration for migration in known if migration.number not in ledger]
 

@@ -126,6 +126,8 @@ CREATE INDEX IF NOT EXISTS run_logs_by_job ON biz.ai_run_logs (trigger_job_id, c
     WHERE trigger_job_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS run_logs_by_other_status ON biz.ai_run_logs (status, created_at DESC, id DESC)
     WHERE status <> 'success';
+CREATE INDEX IF NOT EXISTS run_logs_with_error ON biz.ai_run_logs (created_at DESC, id DESC)
+    WHERE error_message IS NOT NULL;
 CREATE INDEX IF NOT EXISTS alerts_newest ON biz.ai_run_logs (created_at DESC, id DESC)
     WHERE status IN ('failed', 'timeout', 'circuit_open');
 CREATE INDEX IF NOT EXISTS alerts_by_site ON biz.ai_run_logs (site_id, created_at DESC, id DESC)

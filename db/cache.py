@@ -1,0 +1,125 @@
+"""Cached answers of apps. Table: biz.ai_cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+
+from db.conditions import CREATED_RANGE, present, status_among
+from db.keyset import Page, PageRequest, keyset, page_of
+from db.pool import Connection, fetch_all, fetch_count
+from db.scope import Scope, SiteStatement
+
+
+class CacheEntryRow(NamedTuple):
+    """A cached answer without the answer itself, which lists never read."""
+
+    id: int
+    site_id: str
+    cache_type: str
+    target_id: str | None
+    status: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class CacheResultRow(NamedTuple):
+    """The cached answer, as JSON."""
+
+    id: int
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFilter:
+    """Conditions on cache entries, all of which must hold."""
+
+    cache_type: str | None = None
+    target_id: str | None = None
+    statuses: tuple[str, ...] | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+CACHE_COLUMNS: LiteralString = (
+    "id, site_id::text, cache_type, target_id::text, coalesce(status, ''), created_at, expires_at"
+)
+
+GET_CACHE_ENTRIES = SiteStatement(
+    f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {{scope}}"
+)
+
+GET_CACHE_RESULTS = SiteStatement(
+    "SELECT id, to_jsonb(result) FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {scope}"
+)
+
+_STATUS_WORDS: dict[str, LiteralString] = {"valid": "'valid'", "invalidated": "'invalidated'"}
+
+
+_FRAGMENTS: dict[str, LiteralString] = {
+    "cache_type": "cache_type = %(cache_type)s",
+    "target_id": "target_id = %(target_id)s",
+    **CREATED_RANGE,
+}
+
+
+def _conditions(wanted: CacheFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(wanted, _FRAGMENTS)
+    return status_among(wanted.statuses, _STATUS_WORDS) + sql, values
+
+
+async def list_cache_entries(
+    connection: Connection, *, scope: Scope, wanted: CacheFilter, page: PageRequest
+) -> Page[CacheEntryRow]:
+    """One page of the entries that match."""
+    conditions, values = _conditions(wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}"
+    )
+    return page_of(page, await fetch_all(connection, CacheEntryRow, statement, scope, values | key_values))
+
+
+async def count_cache_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter, most: int) -> int:
+    """How many entries match, counted no further than `most`."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        "SELECT count(*) FROM (SELECT FROM biz.ai_cache"
+        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+    )
+    return await fetch_count(connection, statement, scope, values | {"most": most})
+
+
+async def count_valid_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
+    """How many matching entries are still valid: what an invalidation would change."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        f"SELECT count(*) FROM biz.ai_cache WHERE status = 'valid' AND {{scope}}{conditions}"
+    )
+    return await fetch_count(connection, statement, scope, values)
+
+
+async def invalidate_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
+    """Mark the matching valid entries as invalidated; gives how many were changed."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        f"UPDATE biz.ai_cache SET status = 'invalidated' WHERE status = 'valid' AND {{scope}}{conditions}"
+    )
+    cursor = await connection.execute(statement.sql(scope), {**values, **scope.parameters()})
+    return cursor.rowcount
+
+
+async def get_cache_entries(
+    connection: Connection, *, scope: Scope, ids: Sequence[int]
+) -> list[CacheEntryRow]:
+    """The entries with these ids that lie in the scope, in no order."""
+    return await fetch_all(connection, CacheEntryRow, GET_CACHE_ENTRIES, scope, {"ids": list(ids)})
+
+
+async def get_cache_results(
+    connection: Connection, *, scope: Scope, ids: Sequence[int]
+) -> list[CacheResultRow]:
+    """The answers of these entries, in no order."""
+    return await fetch_all(connection, CacheResultRow, GET_CACHE_RESULTS, scope, {"ids": list(ids)})

@@ -1,0 +1,49 @@
+"""Conditions of a list, composed from literal fragments.
+
+Only the filters that are present become SQL. The usual `(%(x)s IS NULL OR column = %(x)s)` would make the
+prepared statement of a pooled connection turn to a plan that fits no filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString
+
+CREATED_RANGE: dict[str, LiteralString] = {
+    "created_from": "created_at >= %(created_from)s",
+    "created_to": "created_at < %(created_to)s",
+}
+
+
+def present(wanted: object, fragments: Mapping[str, LiteralString]) -> tuple[LiteralString, dict[str, Any]]:
+    """The fragments whose attribute of `wanted` is not None, each led by AND, and their values."""
+    sql: LiteralString = ""
+    values: dict[str, Any] = {}
+    for name, fragment in fragments.items():
+        value = getattr(wanted, name)
+        if value is not None:
+            sql += " AND " + fragment
+            values[name] = value
+    return sql, values
+
+
+def status_among(
+    statuses: Sequence[str] | None, words: Mapping[str, LiteralString], column: LiteralString = "status"
+) -> LiteralString:
+    """A condition of literal words, so that a partial index can serve it; 'unknown' is any other word."""
+    if statuses is None:
+        return ""
+    known: LiteralString = ", ".join([words[status] for status in statuses if status in words])
+    alternatives: list[LiteralString] = []
+    if known:
+        alternatives.append(f"{column} IN ({known})")
+    if "unknown" in statuses:
+        every: LiteralString = ", ".join(words.values())
+        alternatives.append(f"coalesce({column}, '') NOT IN ({every})")
+    return " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"
+
+
+def contains(text: str) -> str:
+    """A LIKE pattern for rows that contain the text, its own wildcards taken as they are."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

@@ -1,0 +1,86 @@
+"""Keyset pages: rows in the order of (created_at, id), from a row onwards, never by counting off.
+
+The order is total because id is unique, so a page neither repeats nor loses a row while others are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar
+
+
+class Key(NamedTuple):
+    """The place of a row in its list. `id` is a number, or a UUID in text form for batches."""
+
+    created_at: datetime
+    id: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which rows of a list: `limit` of them after or before a key, from the front or from the back.
+
+    `newest_first` is the list's order; `backward` takes the last rows of the range, still in that order.
+    """
+
+    limit: int = 20
+    after: Key | None = None
+    before: Key | None = None
+    backward: bool = False
+    newest_first: bool = True
+
+
+class Keyed(Protocol):
+    """A row that has a place in a list."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+KeyedRow = TypeVar("KeyedRow", bound=Keyed)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[KeyedRow]):
+    """The rows of one page in the list's order, and whether there are more on either side."""
+
+    rows: Sequence[KeyedRow]
+    has_next: bool
+    has_previous: bool
+
+
+def keyset(
+    request: PageRequest, created_at: LiteralString = "created_at", id_column: LiteralString = "id"
+) -> tuple[LiteralString, LiteralString, dict[str, Any]]:
+    """The page as SQL: conditions (each led by AND), the ORDER BY and LIMIT clause, and their values.
+
+    One row more than `limit` is asked for; `page_of` uses it to know whether there are more.
+    """
+    conditions: LiteralString = ""
+    values: dict[str, Any] = {"page_limit": request.limit + 1}
+    forward: LiteralString = "<" if request.newest_first else ">"
+    back: LiteralString = ">" if request.newest_first else "<"
+    if request.after:
+        conditions += f" AND ({created_at}, {id_column}) {forward} (%(after_created_at)s, %(after_id)s)"
+        values |= {"after_created_at": request.after.created_at, "after_id": request.after.id}
+    if request.before:
+        conditions += f" AND ({created_at}, {id_column}) {back} (%(before_created_at)s, %(before_id)s)"
+        values |= {"before_created_at": request.before.created_at, "before_id": request.before.id}
+    descending = request.newest_first != request.backward
+    direction: LiteralString = "DESC" if descending else "ASC"
+    order: LiteralString = f" ORDER BY {created_at} {direction}, {id_column} {direction} LIMIT %(page_limit)s"
+    return conditions, order, values
+
+
+def page_of(request: PageRequest, rows: list[KeyedRow]) -> Page[KeyedRow]:
+    """Turn the rows of a statement made with `keyset` into the page that was asked for."""
+    more = len(rows) > request.limit
+    rows = rows[: request.limit]
+    if request.backward:
+        rows.reverse()
+        return Page(rows, has_next=request.before is not None, has_previous=more)
+    return Page(rows, has_next=more, has_previous=request.after is not None)

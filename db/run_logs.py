@@ -1,0 +1,256 @@
+"""Run logs: one row per call of an app. Tables: biz.ai_run_logs, runglass.run_external_ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+
+from psycopg.types.json import Jsonb
+
+from db.conditions import CREATED_RANGE, contains, present, status_among
+from db.keyset import Page, PageRequest, keyset, page_of
+from db.pool import Connection, fetch_all, fetch_count, fetch_plain
+from db.scope import Scope, SiteStatement
+
+
+class RunLogRow(NamedTuple):
+    """A run without its prompt and response, which lists never read."""
+
+    id: int
+    site_id: str
+    app_type: str
+    trigger_type: str | None
+    member_id: str | None
+    session_id: str | None
+    model: str | None
+    tokens_used: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    latency_ms: int | None
+    status: str
+    error_message: str | None
+    alert_status: str | None
+    alert_changed_by: str | None
+    alert_changed_at: datetime | None
+    trigger_job_id: int | None
+    external_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RunTextRow(NamedTuple):
+    """The long texts of a run."""
+
+    id: int
+    request_prompt: str | None
+    response_text: str | None
+
+
+class RecordedRow(NamedTuple):
+    """The id that a recorded run got or already had."""
+
+    id: int
+    site_id: str
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLogFilter:
+    """Conditions on runs, all of which must hold. Times are half-open: from <= created_at < to."""
+
+    app_type: str | None = None
+    statuses: tuple[str, ...] | None = None
+    trigger_type: str | None = None
+    member_id: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    latency_min: int | None = None
+    latency_max: int | None = None
+    tokens_min: int | None = None
+    tokens_max: int | None = None
+    error_contains: str | None = None
+
+
+RUN_LOG_COLUMNS: LiteralString = """
+    id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
+    coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, coalesce(status, ''),
+    error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id, external_id,
+    created_at, finished_at"""
+
+GET_RUN_LOGS = SiteStatement(
+    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
+)
+
+GET_RUN_TEXTS = SiteStatement(
+    "SELECT id, request_prompt, response_text FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {scope}"
+)
+
+CLAIM_EXTERNAL_IDS: LiteralString = """
+INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
+SELECT site_id, external_id, 0, now()
+FROM jsonb_to_recordset(%(runs)s) AS run(site_id text, external_id text)
+WHERE external_id IS NOT NULL
+ORDER BY site_id, external_id
+ON CONFLICT DO NOTHING
+RETURNING 0, site_id, external_id
+"""
+
+# The runs' values come in a JSON document and take the types of the table's own columns.
+INSERT_RUNS: LiteralString = """
+WITH added AS (
+    INSERT INTO biz.ai_run_logs (
+        site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text, tokens_used,
+        prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
+        created_at, finished_at
+    )
+    SELECT
+        site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text,
+        coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, status, error_message, model,
+        external_id, coalesce(created_at, now()), finished_at
+    FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
+    RETURNING id, site_id::text AS site_id, external_id, created_at
+), claimed AS (
+    UPDATE runglass.run_external_ids AS ids SET run_id = added.id, created_at = added.created_at
+    FROM added WHERE ids.site_id = added.site_id AND ids.external_id = added.external_id
+)
+SELECT id, site_id, external_id FROM added
+"""
+
+LOCK_EXTERNAL_IDS: LiteralString = """
+SELECT ids.run_id, ids.site_id, ids.external_id
+FROM runglass.run_external_ids AS ids
+JOIN jsonb_to_recordset(%(runs)s) AS run(site_id text, external_id text) USING (site_id, external_id)
+ORDER BY ids.site_id, ids.external_id
+FOR UPDATE OF ids
+"""
+
+# What a report leaves out keeps its value, so that a run may be reported in pieces.
+UPDATE_RUNS: LiteralString = """
+UPDATE biz.ai_run_logs AS run SET
+    app_type = report.app_type,
+    status = report.status,
+    trigger_type = coalesce(report.trigger_type, run.trigger_type),
+    member_id = coalesce(report.member_id, run.member_id),
+    session_id = coalesce(report.session_id, run.session_id),
+    request_prompt = coalesce(report.request_prompt, run.request_prompt),
+    response_text = coalesce(report.response_text, run.response_text),
+    tokens_used = coalesce(report.tokens_used, run.tokens_used),
+    prompt_tokens = coalesce(report.prompt_tokens, run.prompt_tokens),
+    completion_tokens = coalesce(report.completion_tokens, run.completion_tokens),
+    latency_ms = coalesce(report.latency_ms, run.latency_ms),
+    error_message = coalesce(report.error_message, run.error_message),
+    model = coalesce(report.model, run.model),
+    finished_at = coalesce(report.finished_at, run.finished_at)
+FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s) AS report
+JOIN runglass.run_external_ids AS ids
+    ON ids.site_id = report.site_id::text AND ids.external_id = report.external_id
+WHERE run.id = ids.run_id AND run.created_at = ids.created_at
+"""
+
+_STATUS_WORDS: dict[str, LiteralString] = {
+    "pending": "'pending'",
+    "running": "'running'",
+    "success": "'success'",
+    "failed": "'failed'",
+    "timeout": "'timeout'",
+    "circuit_open": "'circuit_open'",
+}
+
+
+_FRAGMENTS: dict[str, LiteralString] = {
+    "app_type": "app_type = %(app_type)s",
+    "trigger_type": "trigger_type = %(trigger_type)s",
+    "member_id": "member_id = %(member_id)s",
+    "session_id": "session_id = %(session_id)s",
+    "model": "model = %(model)s",
+    **CREATED_RANGE,
+    "latency_min": "latency_ms >= %(latency_min)s",
+    "latency_max": "latency_ms <= %(latency_max)s",
+    "tokens_min": "tokens_used >= %(tokens_min)s",
+    "tokens_max": "tokens_used <= %(tokens_max)s",
+    "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
+}
+
+
+def _conditions(wanted: RunLogFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(wanted, _FRAGMENTS)
+    if wanted.error_contains is not None:
+        values["error_contains"] = contains(wanted.error_contains)
+    return status_among(wanted.statuses, _STATUS_WORDS) + sql, values
+
+
+async def list_run_logs(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
+) -> Page[RunLogRow]:
+    """One page of the runs that match."""
+    conditions, values = _conditions(wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE {{scope}}{conditions}{keys}{order}"
+    )
+    return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values | key_values))
+
+
+async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
+    """How many runs match, counted no further than `most`."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        f"SELECT count(*) FROM (SELECT FROM biz.ai_run_logs WHERE {{scope}}{conditions} LIMIT %(most)s) AS r"
+    )
+    return await fetch_count(connection, statement, scope, values | {"most": most})
+
+
+async def get_run_logs(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunLogRow]:
+    """The runs with these ids that lie in the scope, in no order."""
+    return await fetch_all(connection, RunLogRow, GET_RUN_LOGS, scope, {"ids": list(ids)})
+
+
+async def get_run_texts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunTextRow]:
+    """Prompts and responses of these runs, in no order."""
+    return await fetch_all(connection, RunTextRow, GET_RUN_TEXTS, scope, {"ids": list(ids)})
+
+
+async def list_runs_of_jobs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], page: PageRequest
+) -> dict[int, Page[RunLogRow]]:
+    """For each job, one page of the runs it started."""
+    keys, order, values = keyset(page)
+    statement = SiteStatement(
+        f"""
+        SELECT run.* FROM unnest(%(job_ids)s::bigint[]) AS job(id) CROSS JOIN LATERAL (
+            SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
+            WHERE trigger_job_id = job.id AND {{scope}}{keys}{order}
+        ) AS run"""
+    )
+    rows = await fetch_all(connection, RunLogRow, statement, scope, values | {"job_ids": list(job_ids)})
+    return {
+        job_id: page_of(page, [row for row in rows if row.trigger_job_id == job_id]) for job_id in job_ids
+    }
+
+
+async def record_runs(connection: Connection, *, runs: Sequence[dict[str, Any]]) -> tuple[list[int], int]:
+    """Add runs, or change those whose external id the site already has; within the caller's transaction.
+
+    `runs` have the table's column names; the caller has checked that each site is within its scope and that
+    no external id stands twice. Gives the ids in the order of `runs`, and how many were added.
+    """
+    claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
+    new = {(row.site_id, row.external_id) for row in claimed}
+    named = [run for run in runs if run["external_id"] is not None]
+    known = [run for run in named if (run["site_id"], run["external_id"]) not in new]
+    ids: dict[tuple[str, str | None], int] = {}
+    if known:
+        locked = await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, {"runs": Jsonb(known)})
+        ids |= {(row.site_id, row.external_id): row.id for row in locked}
+        await connection.execute(UPDATE_RUNS, {"runs": Jsonb(known)})
+    fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
+    added = await fetch_plain(connection, RecordedRow, INSERT_RUNS, {"runs": Jsonb(fresh)}) if fresh else []
+    ids |= {(row.site_id, row.external_id): row.id for row in added if row.external_id is not None}
+    unnamed = iter(row.id for row in added if row.external_id is None)
+    return [
+        ids[key] if (key := (run["site_id"], run["external_id"])) in ids else next(unnamed) for run in runs
+    ], len(fresh)

@@ -1,0 +1,77 @@
+"""The sites a caller may see, and the statements that cannot run without them.
+
+A statement over a site-owned table is a `SiteStatement`: its text holds `{scope}` where the condition on the
+site belongs, and the only way to its SQL is to hand it a `Scope`. A test fails on a statement of `db/` that
+names a site-owned table and is not one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The sites a caller may see: a set of site ids, or None for every site."""
+
+    sites: frozenset[str] | None
+
+    @classmethod
+    def of(cls, *sites: str) -> Scope:
+        """The scope of exactly these sites."""
+        return cls(frozenset(sites))
+
+    def narrow(self, site_id: str | None) -> Scope:
+        """The part of this scope that lies in one site; empty where the site is not in it.
+
+        None asks for nothing narrower.
+        """
+        if site_id is None:
+            return self
+        return Scope(frozenset((site_id,)) if self.includes(site_id) else frozenset())
+
+    def includes(self, site_id: str) -> bool:
+        """Whether rows of the site may be seen."""
+        return self.sites is None or site_id in self.sites
+
+    def parameters(self) -> dict[str, Any]:
+        """The values that a statement's scope condition refers to."""
+        if self.sites is None:
+            return {}
+        if len(self.sites) == 1:
+            return {"scope_site": next(iter(self.sites))}
+        return {"scope_sites": array_literal(self.sites)}
+
+
+EVERY_SITE = Scope(None)
+
+
+def array_literal(values: frozenset[str] | list[str]) -> str:
+    """An array in PostgreSQL's text form, so that the server takes the element type from the column."""
+    quoted = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in sorted(values))
+    return "{" + ",".join(quoted) + "}"
+
+
+class SiteStatement:
+    """A statement over a site-owned table, which is SQL only together with a scope.
+
+    `column` is the site column as the statement names it. Equality is used for one site because an index on
+    (site_id, created_at, id) then gives its rows in order.
+    """
+
+    __slots__ = ("_column", "_sql")
+
+    def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
+        if "{scope}" not in sql:
+            raise ValueError("a statement over a site-owned table needs {scope}")
+        self._sql: LiteralString = sql
+        self._column: LiteralString = column
+
+    def sql(self, scope: Scope) -> LiteralString:
+        """The statement's text for a scope; its values come from `Scope.parameters`."""
+        if scope.sites is None:
+            return self._sql.replace("{scope}", "TRUE")
+        if len(scope.sites) == 1:
+            return self._sql.replace("{scope}", self._column + " = %(scope_site)s")
+        return self._sql.replace("{scope}", self._column + " = ANY(%(scope_sites)s)")
