@@ -8,19 +8,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from db.conditions import CREATED_RANGE, present
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count, fetch_one
-from db.run_logs import RUN_LOG_COLUMNS, RunLogRow
 from db.scope import Scope, SiteStatement
+
+
+class AlertRow(NamedTuple):
+    """An alert. Its id is the id of the run that raised it."""
+
+    id: int
+    site_id: str
+    app_type: str
+    trigger_type: str | None
+    member_id: str | None
+    status: str
+    error_message: str | None
+    alert_status: str
+    alert_changed_by: str | None
+    alert_changed_at: datetime | None
+    created_at: datetime
+
+
+ALERT_COLUMNS: LiteralString = """
+    id, site_id::text, app_type, trigger_type, member_id::text, status, error_message,
+    coalesce(alert_status, 'pending'), alert_changed_by, alert_changed_at, created_at"""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
 _IS_PENDING: LiteralString = "(alert_status IS NULL OR alert_status = 'pending')"
 
-_ALERT_STATUS_CONDITIONS: dict[str, LiteralString] = {
+_STATUS_CONDITIONS: dict[str, LiteralString] = {
     "pending": _IS_PENDING,
     "acknowledged": "alert_status = 'acknowledged'",
     "ignored": "alert_status = 'ignored'",
@@ -39,12 +59,11 @@ class AlertFilter:
 
 
 GET_ALERTS = SiteStatement(
-    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {{scope}}"
+    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {{scope}}"
 )
 
 LOCK_ALERT = SiteStatement(
-    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs"
-    f" WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}} FOR UPDATE"
+    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}} FOR UPDATE"
 )
 
 SET_ALERT_STATUS = SiteStatement(
@@ -52,24 +71,20 @@ SET_ALERT_STATUS = SiteStatement(
     UPDATE biz.ai_run_logs
     SET alert_status = %(alert_status)s, alert_changed_by = %(actor)s, alert_changed_at = now()
     WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}}
-    RETURNING {RUN_LOG_COLUMNS}"""
+    RETURNING {ALERT_COLUMNS}"""
 )
 
-# Both halves run along their own index, so the ten rows cost the same however long the log is.
+# Both halves run along their own index, so the rows cost the same however long the log is.
 RECENT_ALERTS = SiteStatement(
     f"""
-    SELECT * FROM (
-        (SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
-         WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
-         ORDER BY created_at DESC, id DESC LIMIT %(limit)s)
-        UNION ALL
-        (SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
-         WHERE {_IS_ALERT} AND NOT {_IS_PENDING} AND {{scope}}
-         ORDER BY created_at DESC, id DESC LIMIT %(limit)s)
-    ) AS alert
-    ORDER BY {_IS_PENDING} DESC, created_at DESC, id DESC LIMIT %(limit)s"""
+    (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+     WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
+     ORDER BY created_at DESC, id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+     WHERE {_IS_ALERT} AND NOT {_IS_PENDING} AND {{scope}}
+     ORDER BY created_at DESC, id DESC LIMIT %(limit)s)"""
 )
-
 
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": "app_type = %(app_type)s", **CREATED_RANGE}
 
@@ -78,22 +93,22 @@ def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.alert_statuses is None:
         return sql, values
-    alternatives = [_ALERT_STATUS_CONDITIONS[status] for status in wanted.alert_statuses]
+    alternatives: list[LiteralString] = [_STATUS_CONDITIONS[status] for status in wanted.alert_statuses]
     chosen: LiteralString = " OR ".join(alternatives) if alternatives else "FALSE"
     return f" AND ({chosen})" + sql, values
 
 
 async def list_alerts(
     connection: Connection, *, scope: Scope, wanted: AlertFilter, page: PageRequest
-) -> Page[RunLogRow]:
+) -> Page[AlertRow]:
     """One page of the alerts that match."""
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs"
+        f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
         f" WHERE {_IS_ALERT} AND {{scope}}{conditions}{keys}{order}"
     )
-    return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values | key_values))
+    return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
 
 
 async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int) -> int:
@@ -106,24 +121,26 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
     return await fetch_count(connection, statement, scope, values | {"most": most})
 
 
-async def recent_alerts(connection: Connection, *, scope: Scope, limit: int) -> list[RunLogRow]:
+async def recent_alerts(connection: Connection, *, scope: Scope, limit: int) -> list[AlertRow]:
     """The newest alerts, pending ones first."""
-    return await fetch_all(connection, RunLogRow, RECENT_ALERTS, scope, {"limit": limit})
+    rows = await fetch_all(connection, AlertRow, RECENT_ALERTS, scope, {"limit": limit})
+    rows.sort(key=lambda row: (row.alert_status == "pending", row.created_at, row.id), reverse=True)
+    return rows[:limit]
 
 
-async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunLogRow]:
+async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:
     """The alerts among these run ids that lie in the scope, in no order."""
-    return await fetch_all(connection, RunLogRow, GET_ALERTS, scope, {"ids": list(ids)})
+    return await fetch_all(connection, AlertRow, GET_ALERTS, scope, {"ids": list(ids)})
 
 
-async def lock_alert(connection: Connection, *, scope: Scope, alert_id: int) -> RunLogRow | None:
+async def lock_alert(connection: Connection, *, scope: Scope, alert_id: int) -> AlertRow | None:
     """The alert, locked until the transaction ends, or None where the id is no alert of the scope."""
-    return await fetch_one(connection, RunLogRow, LOCK_ALERT, scope, {"id": alert_id})
+    return await fetch_one(connection, AlertRow, LOCK_ALERT, scope, {"id": alert_id})
 
 
 async def set_alert_status(
     connection: Connection, *, scope: Scope, alert_id: int, alert_status: str, actor: str
-) -> RunLogRow | None:
+) -> AlertRow | None:
     """Store what the actor said of the alert, and when; gives the changed row."""
     values = {"id": alert_id, "alert_status": alert_status, "actor": actor}
-    return await fetch_one(connection, RunLogRow, SET_ALERT_STATUS, scope, values)
+    return await fetch_one(connection, AlertRow, SET_ALERT_STATUS, scope, values)

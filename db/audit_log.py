@@ -9,8 +9,8 @@ from psycopg.types.json import Jsonb
 from db.pool import Connection
 
 INSERT_AUDIT_ENTRY: LiteralString = """
-INSERT INTO runglass.audit_log (actor, address, action, site_id, target, before, after)
-VALUES (%(actor)s, %(address)s, %(action)s, %(site_id)s, %(target)s, %(before)s, %(after)s)
+INSERT INTO runglass.audit_log (actor, address, action, site_id, target_kind, target_id, before, after)
+VALUES (%(actor)s, %(address)s, %(action)s, %(site_id)s, %(target_kind)s, %(target_id)s, %(before)s, %(after)s)
 """
 
 
@@ -21,7 +21,8 @@ async def insert_audit_entry(
     address: str | None,
     action: str,
     site_id: str | None,
-    target: str,
+    target_kind: str,
+    target_id: str | None,
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> None:
@@ -33,7 +34,8 @@ async def insert_audit_entry(
             "address": address,
             "action": action,
             "site_id": site_id,
-            "target": target,
+            "target_kind": target_kind,
+            "target_id": target_id,
             "before": None if before is None else Jsonb(before),
             "after": None if after is None else Jsonb(after),
         },

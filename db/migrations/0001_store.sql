@@ -207,10 +207,10 @@ CREATE TABLE runglass.audit_log (
     address text,
     action text NOT NULL,
     site_id text,
-    -- The printed id of the object, such as job_42.
-    target text NOT NULL,
+    target_kind text NOT NULL,
+    target_id text,
     before jsonb,
     after jsonb
 );
 CREATE INDEX audit_log_newest ON runglass.audit_log (created_at DESC, id DESC);
-CREATE INDEX audit_log_by_target ON runglass.audit_log (target, created_at DESC, id DESC);
+CREATE INDEX audit_log_by_target ON runglass.audit_log (target_kind, target_id, created_at DESC, id DESC);
