@@ -1,0 +1,349 @@
+"""Counts, tokens and latencies of run logs from the roll-ups, equal to a recount in the statement's snapshot.
+
+Tables: runglass.run_usage and runglass.run_latency (by hour), runglass.run_totals (of all time),
+runglass.run_log_deltas (what is not folded into them yet). Each statement adds the roll-ups and the deltas,
+so a reader never waits for a fold, and what it costs follows the hours asked for, not the length of the log.
+
+Times are aware datetimes at whole quarters of an hour (ValueError otherwise): every zone's midnight is one.
+Ranges hold their start and not their end. A site, app or status that is NULL in an adopted table is '' here,
+and rows without a site are seen by the scope of every site only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import ceil, floor
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+from psycopg.rows import args_row
+
+from db.scope import Scope, SiteStatement
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+_QUARTER = timedelta(minutes=15)
+_FAR = datetime(9999, 12, 31, tzinfo=UTC)
+# The histogram's bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1); migration 0002 puts values into it.
+_BIN_GROWTH = 1.1
+# Above this many deltas moved, the next readers should not have to step over what is left of them.
+_VACUUM_FROM = 20_000
+
+
+class StatusUsage(NamedTuple):
+    """Runs of one status; `latency_ms_sum` is over the `latency_calls` runs that have a latency."""
+
+    status: str
+    calls: int
+    tokens: int
+    latency_calls: int
+    latency_ms_sum: int
+
+
+class PeriodUsage(NamedTuple):
+    """Runs of one status within [bounds[period], bounds[period + 1])."""
+
+    period: int
+    status: str
+    calls: int
+    tokens: int
+
+
+class AppUsage(NamedTuple):
+    """Runs of one app."""
+
+    app_type: str
+    calls: int
+    tokens: int
+
+
+class MeanTokens(NamedTuple):
+    """Mean tokens a run of one app, over `sample_size` runs."""
+
+    app_type: str
+    mean: float
+    sample_size: int
+
+
+class RollUpStatement(SiteStatement):
+    """A statement over the roll-ups: `{rows}` is where the level's and the site's condition belongs.
+
+    A roll-up of every site is kept beside those of each, under level + 2 and the site ''.
+    """
+
+    __slots__ = ("_of_every_site", "_of_sites")
+
+    def __init__(self, sql: LiteralString, *, of_sites: LiteralString, of_every_site: LiteralString) -> None:
+        super().__init__(sql)
+        self._of_sites: LiteralString = of_sites
+        self._of_every_site: LiteralString = of_every_site
+
+    def sql(self, scope: Scope) -> LiteralString:
+        """The statement's text for a scope; its values come from `Scope.parameters`."""
+        text = super().sql(scope)
+        if scope.sites is None:
+            return text.replace("{rows}", "level = " + self._of_every_site + " AND site_id = ''")
+        one = len(scope.sites) == 1
+        site = "site_id = %(scope_site)s" if one else "site_id = ANY(%(scope_sites)s)"
+        return text.replace("{rows}", "level = " + self._of_sites + " AND " + site)
+
+
+def _after(column: LiteralString) -> LiteralString:
+    return (
+        "step.sign * (" + column + " - CASE edge.minute WHEN 15 THEN " + column + "_15"
+        " WHEN 30 THEN " + column + "_30 ELSE " + column + "_45 END)"
+    )
+
+
+# An hour counts for the period that holds its start; where a bound lies within an hour, what comes after the
+# bound is then moved one period on.
+_SUM: LiteralString = """
+SELECT {columns} FROM (
+    SELECT width_bucket(hour, %(bounds)s::timestamptz[]) AS period, {key} AS key, {measures}
+    FROM {table}
+    WHERE {rows} AND hour >= %(first_hour)s AND hour < %(last)s
+    UNION ALL
+    SELECT edge.period + step.shift, {key}, {tails}
+    FROM unnest(%(edge_periods)s::integer[], %(edge_hours)s::timestamptz[], %(edge_minutes)s::integer[])
+        AS edge (period, hour, minute)
+    JOIN {table} AS roll_up ON {rows} AND roll_up.hour = edge.hour
+    CROSS JOIN (VALUES (0, 1), (-1, -1)) AS step (shift, sign)
+    UNION ALL
+    SELECT width_bucket(quarter, %(bounds)s::timestamptz[]), {key}, {deltas}
+    FROM runglass.run_log_deltas
+    WHERE {scope} AND quarter >= %(first)s AND quarter < %(last)s
+) AS shares
+WHERE period BETWEEN 1 AND %(periods)s AND key IS NOT NULL
+GROUP BY {group}
+HAVING sum(calls) <> 0
+ORDER BY {group}
+"""
+
+_SUM_USAGE = (
+    _SUM.replace("{table}", "runglass.run_usage")
+    .replace("{measures}", "calls, tokens, latency_calls, latency_ms_sum")
+    .replace(
+        "{tails}",
+        ", ".join((_after("calls"), _after("tokens"), _after("latency_calls"), _after("latency_ms_sum"))),
+    )
+    .replace("{deltas}", "calls, tokens, CASE WHEN latency_bin IS NULL THEN 0 ELSE calls END, latency_ms_sum")
+)
+
+SUM_USAGE_BY_STATUS = RollUpStatement(
+    _SUM_USAGE.replace("{key}", "status")
+    .replace("{group}", "key")
+    .replace(
+        "{columns}",
+        "key, sum(calls)::bigint, sum(tokens)::bigint,"
+        " sum(latency_calls)::bigint, sum(latency_ms_sum)::bigint",
+    ),
+    of_sites="1",
+    of_every_site="3",
+)
+
+SUM_USAGE_BY_PERIOD = RollUpStatement(
+    _SUM_USAGE.replace("{key}", "status")
+    .replace("{group}", "period, key")
+    .replace("{columns}", "period - 1, key, sum(calls)::bigint, sum(tokens)::bigint"),
+    of_sites="1",
+    of_every_site="3",
+)
+
+SUM_USAGE_BY_APP = RollUpStatement(
+    _SUM_USAGE.replace("{key}", "app_type")
+    .replace("{group}", "key")
+    .replace("{columns}", "key, sum(calls)::bigint, sum(tokens)::bigint"),
+    of_sites="0",
+    of_every_site="2",
+)
+
+SUM_LATENCY_BINS = RollUpStatement(
+    _SUM.replace("{table}", "runglass.run_latency")
+    .replace("{measures}", "calls")
+    .replace("{tails}", _after("calls"))
+    .replace("{deltas}", "calls")
+    .replace("{key}", "latency_bin")
+    .replace("{group}", "key")
+    .replace("{columns}", "key, sum(calls)::bigint"),
+    of_sites="1",
+    of_every_site="3",
+)
+
+LIST_APP_TYPES = SiteStatement(
+    """
+SELECT app_type FROM (
+    SELECT app_type, calls FROM runglass.run_totals WHERE {scope}
+    UNION ALL
+    SELECT app_type, calls FROM runglass.run_log_deltas WHERE {scope}
+) AS counted
+WHERE app_type <> ''
+GROUP BY app_type
+HAVING sum(calls) <> 0
+ORDER BY app_type
+"""
+)
+
+FOLD = "SELECT runglass.fold_run_log_deltas(%s, %s)"
+LIST_DAYS = "SELECT runglass.run_rollup_days()"
+REBUILD_DAY = "SELECT runglass.rebuild_run_rollups(%s, %s)"
+REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
+
+
+async def usage_by_status(
+    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime
+) -> list[StatusUsage]:
+    """Runs of [start, end) by status, those that occur, in the order of their names."""
+    cursor = conn.cursor(row_factory=args_row(StatusUsage))
+    await cursor.execute(SUM_USAGE_BY_STATUS.sql(scope), _ranges((start, end), scope))
+    return await cursor.fetchall()
+
+
+async def usage_by_period(
+    conn: psycopg.AsyncConnection, *, scope: Scope, bounds: Sequence[datetime]
+) -> list[PeriodUsage]:
+    """Runs of each period [bounds[i], bounds[i + 1]) by status; nothing for a period without runs.
+
+    `bounds` ascend; two or more (ValueError otherwise).
+    """
+    cursor = conn.cursor(row_factory=args_row(PeriodUsage))
+    await cursor.execute(SUM_USAGE_BY_PERIOD.sql(scope), _ranges(bounds, scope))
+    return await cursor.fetchall()
+
+
+async def usage_by_app(
+    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime
+) -> list[AppUsage]:
+    """Runs of [start, end) by app, those that occur, in the order of their names."""
+    cursor = conn.cursor(row_factory=args_row(AppUsage))
+    await cursor.execute(SUM_USAGE_BY_APP.sql(scope), _ranges((start, end), scope))
+    return await cursor.fetchall()
+
+
+async def tokens_since(
+    conn: psycopg.AsyncConnection, *, scope: Scope, starts: Sequence[datetime], end: datetime
+) -> list[int]:
+    """Every run's tokens from each start to `end`, in the order of `starts`, from one statement."""
+    bounds = [*sorted(set(starts)), end]
+    used = dict.fromkeys(bounds, 0)
+    for usage in await usage_by_period(conn, scope=scope, bounds=bounds):
+        for start in bounds[: usage.period + 1]:
+            used[start] += usage.tokens
+    return [used[start] for start in starts]
+
+
+async def latency_percentiles(
+    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
+) -> list[float | None]:
+    """Latencies (ms) below which these fractions of the runs of [start, end) lie; None where no run has one.
+
+    As percentile_cont defines them, each within 5 % of it.
+    """
+    cursor = await conn.execute(SUM_LATENCY_BINS.sql(scope), _ranges((start, end), scope))
+    bins: list[tuple[int, int]] = await cursor.fetchall()
+    return [_percentile(bins, fraction) for fraction in fractions]
+
+
+async def app_types(conn: psycopg.AsyncConnection, *, scope: Scope) -> list[str]:
+    """Every app that the scope has a run of, whenever it ran, in the order of their names."""
+    cursor = await conn.execute(LIST_APP_TYPES.sql(scope), scope.parameters())
+    return [app_type for (app_type,) in await cursor.fetchall()]
+
+
+async def mean_tokens_by_app(
+    conn: psycopg.AsyncConnection, *, scope: Scope, app_types: Sequence[str], since: datetime
+) -> list[MeanTokens]:
+    """Mean tokens of the runs since the quarter hour that holds `since`; apps without runs are absent."""
+    start = since - (since - _EPOCH) % _QUARTER
+    usage = await usage_by_app(conn, scope=scope, start=start, end=_FAR)
+    wanted = frozenset(app_types)
+    return [
+        MeanTokens(app.app_type, app.tokens / app.calls, app.calls) for app in usage if app.app_type in wanted
+    ]
+
+
+async def fold(conn: psycopg.AsyncConnection, *, most: int = 100_000, wait: bool = False) -> int:
+    """Move deltas into the roll-ups and return how many were moved, up to `most` of them a transaction.
+
+    Returns at once, having moved nothing, while another session folds or rebuilds; with `wait` it waits its
+    turn instead. The connection is in autocommit.
+    """
+    moved = batch = await _unhurried(conn, FOLD, (most, wait))
+    while batch >= most:
+        batch = await _unhurried(conn, FOLD, (most, wait))
+        moved += batch
+    if moved >= _VACUUM_FROM:
+        await conn.execute("VACUUM (SKIP_LOCKED) runglass.run_log_deltas")
+    return moved
+
+
+async def rebuild(
+    conn: psycopg.AsyncConnection, *, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Recount every day from the rows and return how many rows there were.
+
+    Writers and readers go on, and readers see each day as it was or as it is recounted. Each day is one
+    transaction, which keeps folds off; a rebuild that is broken off leaves the days after it as they were.
+    `progress` is called with (days done, days). The connection is in autocommit.
+    """
+    cursor = await conn.execute(LIST_DAYS)
+    days: list[datetime] = [day for (day,) in await cursor.fetchall()]
+    rows = 0
+    for number, day in enumerate(days, start=1):
+        rows += await _unhurried(conn, REBUILD_DAY, (day, day + timedelta(days=1)))
+        if progress:
+            progress(number, len(days))
+    await _unhurried(conn, REBUILD_TOTALS, ())
+    return rows
+
+
+async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, values: Sequence[Any]) -> int:
+    async with conn.transaction():
+        await conn.execute("SET LOCAL statement_timeout = 0")
+        cursor = await conn.execute(statement, values)
+        row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
+def _ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
+    if len(bounds) < 2 or any(later < earlier for earlier, later in pairwise(bounds)):
+        raise ValueError("bounds are two or more times, in ascending order")
+    if any((bound - _EPOCH) % _QUARTER for bound in bounds):
+        raise ValueError("bounds lie at whole quarters of an hour")
+    hours = [bound - (bound - _EPOCH) % _HOUR for bound in bounds]
+    edges = [
+        (period, hour, (bound - hour) // _MINUTE)
+        for period, (bound, hour) in enumerate(zip(bounds, hours, strict=True), start=1)
+        if bound != hour
+    ]
+    return {
+        "bounds": list(bounds),
+        "periods": len(bounds) - 1,
+        "first": bounds[0],
+        "last": bounds[-1],
+        "first_hour": hours[0],
+        "edge_periods": [period for period, _, _ in edges],
+        "edge_hours": [hour for _, hour, _ in edges],
+        "edge_minutes": [minute for _, _, minute in edges],
+        **scope.parameters(),
+    }
+
+
+def _percentile(bins: Sequence[tuple[int, int]], fraction: float) -> float | None:
+    """The value at a rank that may lie between two runs: the straight line between the bins of both."""
+    calls = sum(count for _, count in bins)
+    if not calls:
+        return None
+    rank = fraction * (calls - 1)
+    below, above = _value_at(bins, floor(rank)), _value_at(bins, ceil(rank))
+    return below + (above - below) * (rank - floor(rank))
+
+
+def _value_at(bins: Sequence[tuple[int, int]], rank: int) -> float:
+    for number, count in bins:
+        if rank < count:
+            return 2 * _BIN_GROWTH ** (number - 1) / (1 + _BIN_GROWTH) if number else 0.0
+        rank -= count
+    raise AssertionError("a rank lies below the number of calls")
