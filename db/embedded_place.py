@@ -138,10 +138,11 @@ def _account_of_owner(uid: int, cluster: Path) -> Account:
 
 
 def _choose_folder(requested: Path, account: Account) -> Path:
+    existing = _nearest_existing(requested)
     if not account.switch:
         return requested
     elsewhere = STATE_FOLDER / hashlib.sha256(os.fsencode(requested)).hexdigest()[:16]
-    here = account.can_enter(_nearest_existing(requested))
+    here = account.can_enter(existing)
     if (requested / "cluster").exists():
         if not here:
             raise EmbeddedServerError(
@@ -164,6 +165,8 @@ def _choose_folder(requested: Path, account: Account) -> Path:
 def _nearest_existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
+    if not path.is_dir():
+        raise EmbeddedServerError(f"{path} is not a folder: choose another data directory (DATA_DIR)")
     return path
 
 
@@ -185,7 +188,7 @@ def _make_state_folder() -> None:
     except OSError as error:
         raise EmbeddedServerError(
             f"cannot make {STATE_FOLDER} ({error.strerror}), where root keeps what the server's account "
-            "must reach: run as an ordinary user, or move the clone and DATA_DIR to folders every account can enter"
+            "must reach: run as an ordinary user, or move clone and DATA_DIR to where every account can enter"
         ) from None
 
 

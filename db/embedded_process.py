@@ -156,7 +156,7 @@ class ServerProcess:
         if stored != ours:
             raise EmbeddedServerError(
                 f"the data in {self.cluster} is of PostgreSQL {stored} and the installed server is {ours}: "
-                f"dump it with version {stored} and load it into a new data directory, or choose another (DATA_DIR)"
+                f"dump it with version {stored} and load it into a new one, or choose another (DATA_DIR)"
             )
 
     def find_running(self, deadline: float) -> Path | None:
