@@ -15,7 +15,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ import psycopg
 from db.embedded_place import EmbeddedServerError, find_place
 from db.embedded_process import PORT, ROLE, Lock, ServerProcess
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError", "exit_on_sigterm", "start"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "exit_on_termination", "start"]
 
 OUR_NAMES = frozenset(
     {
@@ -89,7 +88,7 @@ def start(data_dir: Path, *, durable: bool = True, timeout: float = 30.0) -> Emb
     Makes the data directory and the database `runglass` where they are missing. A server left over by a
     killed process is joined, a killed server recovers. The server has a session of its own, so a terminal's
     Ctrl-C does not reach it; it is stopped by its last user's `close`, which also runs at interpreter exit.
-    A process that ends by SIGTERM runs neither, unless the program has called `exit_on_sigterm`.
+    A process that ends by SIGTERM or SIGHUP runs neither, unless it has called `exit_on_termination`.
 
     As root, where the server's account cannot reach `data_dir`, the data is kept below /var/lib/runglass:
     read `EmbeddedServer.data_dir`. With `durable=False` (tests only) a power failure may destroy the data.
@@ -103,19 +102,25 @@ def start(data_dir: Path, *, durable: bool = True, timeout: float = 30.0) -> Emb
         _refuse_foreign_folder(process.place.folder)
         with process.exclusively(deadline):
             return _join(process, deadline)
+    except PermissionError as error:
+        raise EmbeddedServerError(
+            f"no permission for {error.filename}: start Runglass as the owner of the data directory, "
+            "or choose another (DATA_DIR)"
+        ) from error
     except (OSError, subprocess.SubprocessError, psycopg.Error) as error:
         reason = " ".join(str(error).split())
         raise EmbeddedServerError(f"cannot start the embedded PostgreSQL in {data_dir}: {reason}") from error
 
 
-def exit_on_sigterm() -> None:
-    """Make SIGTERM leave the program by SystemExit(143), so that `with` blocks and exit handlers run.
+def exit_on_termination() -> None:
+    """Make SIGTERM and SIGHUP raise SystemExit(128 + number), so that `with` blocks and exit handlers run.
 
     Call it first thing in the main thread of a command. A server that handles SIGTERM itself (uvicorn) raises
     the signal again when it is done: without this handler that second signal kills the process on the spot.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _raise_exit)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _raise_exit)
 
 
 def _raise_exit(number: int, frame: FrameType | None) -> None:
@@ -160,6 +165,6 @@ def _join(process: ServerProcess, deadline: float) -> EmbeddedServer:
 
 
 def _create_database(server: EmbeddedServer) -> None:
-    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+    with psycopg.connect(server.dsn("postgres"), autocommit=True, connect_timeout=10) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'runglass'").fetchone():
             connection.execute("CREATE DATABASE runglass")

@@ -171,15 +171,21 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def _make_folder(folder: Path, mode: int) -> None:
-    """Make `folder` with this mode, and what is missing above it; leave alone what is there."""
+    """Make `folder` with this mode, and what is missing above it; leave alone what is there.
+
+    It appears with its mode, whatever the umask: between two steps another process would find it unreachable.
+    """
     if folder.exists():
         return
     _make_folder(folder.parent, 0o755)
+    scratch = Path(tempfile.mkdtemp(prefix=".runglass-", dir=folder.parent))
+    scratch.chmod(mode)
     try:
-        folder.mkdir()
-    except FileExistsError:
-        return
-    folder.chmod(mode)
+        scratch.rename(folder)
+    except OSError:
+        scratch.rmdir()
+        if not folder.is_dir():
+            raise
 
 
 def _make_state_folder() -> None:

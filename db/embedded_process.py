@@ -320,4 +320,5 @@ def _reason(output: str) -> str:
     """Pick the line that says why a program of PostgreSQL has failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error:" in line]
-    return (telling or lines[-1:] or ["it gave no reason"])[0]
+    reason = (telling or lines[-1:] or ["it gave no reason"])[0]
+    return reason.partition("FATAL:")[2].strip() or reason

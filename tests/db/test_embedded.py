@@ -30,7 +30,7 @@ from pathlib import Path
 from db import embedded, embedded_place
 
 options = json.loads(sys.argv[1])
-embedded.exit_on_sigterm()
+embedded.exit_on_termination()
 logging.basicConfig(format="%(message)s")
 embedded_place.STATE_FOLDER = Path(options["state"])
 if options.get("no_wheel"):
@@ -296,7 +296,9 @@ def test_durability_cannot_be_had_while_others_run_without(data_dir, start):
     assert first.query("SELECT 1") == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, -signal.SIGINT)]
+)
 def test_a_signal_to_the_process_stops_the_server(folder, data_dir, start, number, code):
     user = start().ready()
     assert user.signal(number) == code
@@ -463,7 +465,7 @@ def test_what_root_leaves_in_an_ordinary_users_folder_stays_usable_for_that_user
 
 @needs_root
 def test_another_accounts_data_is_refused_in_one_line(data_dir, start):
-    assert "Permission denied" in start(account=NOBODY).error()
+    assert f"no permission for {data_dir}" in start(account=NOBODY).error()
 
 
 @needs_root
