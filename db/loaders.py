@@ -1,7 +1,7 @@
 """Loaders: many single loads of one operation become one statement.
 
 A `Loaders` belongs to one operation of one caller (one event, in a subscription): it remembers what it
-loaded, so it must never be shared between callers. Make it within the running loop and `cancel` it at the end.
+loaded, so it must never be shared between callers. Make it within the running loop; `cancel` it at the end.
 """
 
 from __future__ import annotations

@@ -36,4 +36,3 @@ class Context:
 
 
 Info = strawberry.Info[Context, None]
-

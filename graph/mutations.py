@@ -52,8 +52,12 @@ class InvalidateCacheInput:
 
     site_id: strawberry.ID = strawberry.field(description="The site whose entries are meant.")
     app_type: str | None = strawberry.field(default=None, description="Only answers of this app.")
-    member_id: strawberry.ID | None = strawberry.field(default=None, description="Only answers about this member.")
-    dry_run: bool = strawberry.field(default=False, description="Only say how many there are; change nothing.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only answers about this member."
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Only say how many there are; change nothing."
+    )
 
 
 @strawberry.input(description="The calls to estimate: each app for each member.")
@@ -63,7 +67,7 @@ class EstimateBatchInput:
     site_id: strawberry.ID = strawberry.field(description="The site that the members belong to.")
     app_types: list[str] = strawberry.field(description="The apps to call. Duplicates count once.")
     member_ids: list[strawberry.ID] = strawberry.field(
-        description="The members to call them for. Duplicates count once; apps times members is at most 100,000."
+        description="The members to call for. Duplicates count once; apps times members is at most 100,000."
     )
 
 
@@ -74,7 +78,9 @@ class ConfirmBatchInput:
     batch_id: strawberry.ID = strawberry.field(description="The id that estimateBatch gave.")
 
 
-@strawberry.input(description="What a service says of one run. What is left out keeps its value, or stays unknown.")
+@strawberry.input(
+    description="What a service says of one run. What is left out keeps its value, or stays unknown."
+)
 class RunReportInput:
     """One report of recordRuns."""
 
@@ -83,11 +89,15 @@ class RunReportInput:
     status: RunStatus = strawberry.field(description="How far the run has come. UNKNOWN cannot be reported.")
     external_id: str | None = strawberry.field(
         default=None,
-        description="Your own id of the run. The same id of the same site again changes the run instead of adding one.",
+        description="Your own id of the run. The same id of the same site again changes that run.",
     )
     trigger_type: str | None = strawberry.field(default=None, description="What caused the call.")
-    member_id: strawberry.ID | None = strawberry.field(default=None, description="The member it was made for.")
-    session_id: strawberry.ID | None = strawberry.field(default=None, description="The conversation it belongs to.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The member it was made for."
+    )
+    session_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The conversation it belongs to."
+    )
     model: str | None = strawberry.field(default=None, description="The model that answered.")
     request_prompt: str | None = strawberry.field(default=None, description="The prompt that was sent.")
     response_text: str | None = strawberry.field(default=None, description="The answer that came back.")
@@ -96,7 +106,9 @@ class RunReportInput:
     )
     prompt_tokens: int | None = strawberry.field(default=None, description="Tokens of the prompt.")
     completion_tokens: int | None = strawberry.field(default=None, description="Tokens of the completion.")
-    latency_ms: int | None = strawberry.field(default=None, description="Time to the whole answer in milliseconds.")
+    latency_ms: int | None = strawberry.field(
+        default=None, description="Time to the whole answer in milliseconds."
+    )
     error_message: str | None = strawberry.field(default=None, description="What went wrong.")
     created_at: datetime | None = strawberry.field(
         default=None,

@@ -21,6 +21,7 @@ from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
 from graph.ids import Kind
+from graph.types.fields import resolved
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -40,7 +41,9 @@ _KINDS: dict[type[Any], Kind] = {
 
 First = Annotated[
     int | None,
-    strawberry.argument(description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` or `last`: 20."),
+    strawberry.argument(
+        description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` or `last`: 20."
+    ),
 ]
 After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor.")]
 Last = Annotated[int | None, strawberry.argument(description=f"How many from the back: 1 to {MAX_PAGE}.")]
@@ -64,9 +67,7 @@ def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
         place = ""
     match = _CURSOR.fullmatch(place)
     if match is None or match[1] != kind or (len(match[3]) == 32) != (kind is Kind.BATCH):
-        raise ApiError(
-            ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument
-        )
+        raise ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
     try:
         created_at = _EPOCH + int(match[2]) * _MICROSECOND
     except OverflowError:
@@ -87,9 +88,7 @@ def page_request(
 ) -> PageRequest:
     """The page that the four Relay arguments ask for. Raises BAD_USER_INPUT where they make no sense."""
     if first is not None and last is not None:
-        raise ApiError(
-            ErrorCode.BAD_USER_INPUT, "Give first or last, not both.", argument="last"
-        )
+        raise ApiError(ErrorCode.BAD_USER_INPUT, "Give first or last, not both.", argument="last")
     for argument, size in (("first", first), ("last", last)):
         if size is not None and not 1 <= size <= MAX_PAGE:
             raise ApiError(
@@ -122,8 +121,12 @@ class PageInfo:
 
     has_next_page: bool = strawberry.field(description="Whether more follow this page.")
     has_previous_page: bool = strawberry.field(description="Whether more precede this page.")
-    start_cursor: str | None = strawberry.field(description="The cursor of the first edge; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="The cursor of the last edge; null on an empty page.")
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first edge; null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="The cursor of the last edge; null on an empty page."
+    )
 
 
 @strawberry.type(description="How many objects a list has in all, counted no further than 10,000.")
@@ -150,10 +153,8 @@ def _cursor(root: strawberry.Parent[Any]) -> str:
 class Edge(Generic[NodeT]):
     """Resolved from the row itself, so that a page makes no object per row."""
 
-    node: NodeT = strawberry.field(resolver=_node, description="The object.")
-    cursor: str = strawberry.field(
-        resolver=_cursor, description="The opaque place of the object in this list, for `after` and `before`."
-    )
+    node: NodeT = resolved(_node, "The object.")
+    cursor: str = resolved(_cursor, "The opaque place of the object in this list, for `after` and `before`.")
 
 
 def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any]:
@@ -179,11 +180,9 @@ async def _total_count(root: strawberry.Parent[ConnectionPage]) -> Total:
 class Connection(Generic[NodeT]):
     """Resolved from a `ConnectionPage`."""
 
-    edges: list[Edge[NodeT]] = strawberry.field(
-        resolver=_edges, description="The objects of this page with their cursors."
-    )
-    page_info: PageInfo = strawberry.field(resolver=_page_info, description="Where this page lies in the list.")
-    total_count: Total = strawberry.field(
-        resolver=_total_count,
-        description="How many objects the whole list has; counted only when selected, and only up to 10,000.",
+    edges: list[Edge[NodeT]] = resolved(_edges, "The objects of this page with their cursors.")
+    page_info: PageInfo = resolved(_page_info, "Where this page lies in the list.")
+    total_count: Total = resolved(
+        _total_count,
+        "How many objects the whole list has; counted only when selected, and only up to 10,000.",
     )

@@ -33,7 +33,7 @@ class RequiresRole(BasePermission):
 
     def on_unauthorized(self) -> None:
         """Answer FORBIDDEN."""
-        raise ApiError(ErrorCode.FORBIDDEN, self.message)
+        raise ApiError(ErrorCode.FORBIDDEN, str(self.message))
 
 
 class Operates(RequiresRole):

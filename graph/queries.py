@@ -19,6 +19,7 @@ from graph.types.batches import Batch
 from graph.types.budget import Budget
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_runs
 from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJobFilter, wanted_jobs
@@ -34,7 +35,8 @@ SiteId = Annotated[
     strawberry.ID | None, strawberry.argument(description="Only this site; without it, all that you may see.")
 ]
 TimeZone = Annotated[
-    str | None, strawberry.argument(description="An IANA zone such as Asia/Kolkata; without it, the configured one.")
+    str | None,
+    strawberry.argument(description="An IANA zone such as Asia/Kolkata; without it, the configured one."),
 ]
 _Id = Annotated[strawberry.ID, strawberry.argument(description="The typed id, such as job_42 or run_7.")]
 
@@ -82,7 +84,9 @@ async def _run_logs(
 
 async def _trigger_jobs(
     info: Info,
-    filter: Annotated[TriggerJobFilter | None, strawberry.argument(description="Only jobs that match.")] = None,
+    filter: Annotated[
+        TriggerJobFilter | None, strawberry.argument(description="Only jobs that match.")
+    ] = None,
     sort: Sort = CreatedSort.CREATED_AT_DESC,
     first: First = None,
     after: After = None,
@@ -116,7 +120,9 @@ async def _alerts(
 
 async def _cache_entries(
     info: Info,
-    filter: Annotated[CacheEntryFilter | None, strawberry.argument(description="Only entries that match.")] = None,
+    filter: Annotated[
+        CacheEntryFilter | None, strawberry.argument(description="Only entries that match.")
+    ] = None,
     sort: Sort = CreatedSort.CREATED_AT_DESC,
     first: First = None,
     after: After = None,
@@ -176,31 +182,17 @@ def _viewer(info: Info) -> Caller:
 class Query:
     """The root of reads."""
 
-    dashboard: Dashboard = strawberry.field(
-        resolver=_dashboard, description="What an operator looks at first, of one site or of all you may see."
+    dashboard: Dashboard = resolved(
+        _dashboard, "What an operator looks at first, of one site or of all you may see."
     )
-    budget: Budget = strawberry.field(
-        resolver=_budget, description="Tokens used today and this month, of one site or of all you may see."
-    )
-    run_logs: RunLogConnection = strawberry.field(resolver=_run_logs, description="Calls of apps.")
-    run_log: RunLog | None = strawberry.field(
-        resolver=_run_log, description="One call; null where there is none of that id."
-    )
-    trigger_jobs: TriggerJobConnection = strawberry.field(resolver=_trigger_jobs, description="Jobs.")
-    trigger_job: TriggerJob | None = strawberry.field(
-        resolver=_trigger_job, description="One job; null where there is none of that id."
-    )
-    alerts: AlertConnection = strawberry.field(
-        resolver=_alerts, description="Runs that failed, timed out or met an open circuit."
-    )
-    alert: Alert | None = strawberry.field(
-        resolver=_alert, description="One alert; null where there is none of that id."
-    )
-    batch: Batch | None = strawberry.field(
-        resolver=_batch, description="One batch; null where there is none of that id."
-    )
-    cache_entries: CacheEntryConnection = strawberry.field(resolver=_cache_entries, description="Cached answers.")
-    node: Node | None = strawberry.field(
-        resolver=_node, description="Any object by its typed id; null where there is none of that id."
-    )
-    viewer: Viewer = strawberry.field(resolver=_viewer, description="Who you are and what you may do.")
+    budget: Budget = resolved(_budget, "Tokens used today and this month, of one site or of all you may see.")
+    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
+    run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
+    trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")
+    trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")
+    alerts: AlertConnection = resolved(_alerts, "Runs that failed, timed out or met an open circuit.")
+    alert: Alert | None = resolved(_alert, "One alert; null where there is none of that id.")
+    batch: Batch | None = resolved(_batch, "One batch; null where there is none of that id.")
+    cache_entries: CacheEntryConnection = resolved(_cache_entries, "Cached answers.")
+    node: Node | None = resolved(_node, "Any object by its typed id; null where there is none of that id.")
+    viewer: Viewer = resolved(_viewer, "Who you are and what you may do.")

@@ -29,7 +29,7 @@ def _literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> int:
 
 BIG_INT = strawberry.scalar(
     name="BigInt",
-    description="An integer of up to 64 bits, written as a JSON integer. Sums of tokens pass the 32 bits of Int.",
+    description="An integer of up to 64 bits, written as a JSON integer; sums of tokens pass 32 bits.",
     serialize=_in_range,
     parse_value=_in_range,
     parse_literal=_literal,

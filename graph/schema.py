@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import strawberry
-from graphql import lexicographic_sort_schema, print_schema
 from strawberry.schema.config import StrawberryConfig
 
 from graph.mutations import Mutation
@@ -27,5 +26,5 @@ schema = strawberry.Schema(
 
 
 def print_sdl() -> str:
-    """The schema in the schema definition language, sorted, so that a diff shows changes alone."""
-    return print_schema(lexicographic_sort_schema(schema._schema)) + "\n"  # pyright: ignore[reportPrivateUsage]
+    """The schema in the schema definition language, in the order in which it is written."""
+    return schema.as_str() + "\n"

@@ -13,6 +13,7 @@ from db.run_logs import RunLogRow
 from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import Connection
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLog
@@ -39,20 +40,20 @@ async def _run_log(root: strawberry.Parent[AlertRow], info: Info) -> RunLogRow |
 class Alert(Node):
     """Resolved from an `AlertRow`."""
 
-    id: strawberry.ID = strawberry.field(
-        resolver=_id, description="The typed id, such as alert_7; its number is that of the run."
-    )
+    id: strawberry.ID = resolved(_id, "The typed id, such as alert_7; its number is that of the run.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) of the run.")
     app_type: str = strawberry.field(description="The app that was called.")
     trigger_type: str | None = strawberry.field(description="What caused the call.")
     member_id: strawberry.ID | None = strawberry.field(description="The member the call was made for.")
-    run_status: RunStatus = strawberry.field(resolver=_run_status, description="How the run ended.")
+    run_status: RunStatus = resolved(_run_status, "How the run ended.")
     error_message: str | None = strawberry.field(description="What went wrong.")
-    alert_status: AlertStatus = strawberry.field(resolver=_alert_status, description="What was said of the alert.")
-    alert_changed_by: str | None = strawberry.field(description="Who acknowledged, ignored or reopened it last.")
+    alert_status: AlertStatus = resolved(_alert_status, "What was said of the alert.")
+    alert_changed_by: str | None = strawberry.field(
+        description="Who acknowledged, ignored or reopened it last."
+    )
     alert_changed_at: datetime | None = strawberry.field(description="When that was.")
     created_at: datetime = strawberry.field(description="When the call was made.")
-    run_log: RunLog | None = strawberry.field(resolver=_run_log, description="The run itself.")
+    run_log: RunLog | None = resolved(_run_log, "The run itself.")
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:

@@ -14,6 +14,7 @@ from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
 from graph.scalars import BigInt
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.statuses import BatchStatus, status_of
 from graph.types.trigger_jobs import TriggerJobConnection
@@ -29,7 +30,9 @@ class AppEstimate:
     mean_tokens: float = strawberry.field(
         description="Tokens a call: the mean of the app's runs at this site in the last 30 days, or 2000."
     )
-    sample_size: BigInt = strawberry.field(description="How many runs that mean is of; 0 where there is no history.")
+    sample_size: BigInt = strawberry.field(
+        description="How many runs that mean is of; 0 where there is no history."
+    )
     is_fallback: bool = strawberry.field(
         description="True where the app has no history at this site, so that 2000 tokens a call are assumed."
     )
@@ -67,26 +70,28 @@ async def _jobs(
     )
 
 
-@strawberry.type(description="Calls of some apps for some members of a site, started together once confirmed.")
+@strawberry.type(
+    description="Calls of some apps for some members of a site, started together once confirmed."
+)
 class Batch(Node):
     """Resolved from a `BatchRow`."""
 
-    id: strawberry.ID = strawberry.field(resolver=_id, description="The typed id, batch_ and 32 hexadecimal digits.")
+    id: strawberry.ID = resolved(_id, "The typed id, batch_ and 32 hexadecimal digits.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
     app_types: list[str] = strawberry.field(description="The apps that are called.")
     member_count: int = strawberry.field(description="How many members each app is called for.")
-    status: BatchStatus = strawberry.field(resolver=_status, description="How far the batch has come.")
+    status: BatchStatus = resolved(_status, "How far the batch has come.")
     estimated_calls: int = strawberry.field(description="How many calls it makes: apps times members.")
-    estimated_tokens: BigInt = strawberry.field(description="How many tokens these calls are expected to use.")
-    apps: list[AppEstimate] = strawberry.field(resolver=_apps, description="The estimate, app by app.")
+    estimated_tokens: BigInt = strawberry.field(
+        description="How many tokens these calls are expected to use."
+    )
+    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.")
     created_by: str = strawberry.field(description="Who asked for the estimate.")
     created_at: datetime = strawberry.field(description="When the estimate was made.")
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")
     confirmed_by: str | None = strawberry.field(description="Who confirmed it.")
     confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
-    jobs: TriggerJobConnection = strawberry.field(
-        resolver=_jobs, description="The jobs that confirming it created, newest first."
-    )
+    jobs: TriggerJobConnection = resolved(_jobs, "The jobs that confirming it created, newest first.")
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:

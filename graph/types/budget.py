@@ -15,7 +15,9 @@ class PeriodBudget:
 
     used: BigInt = strawberry.field(description="Tokens of every run made in the period so far.")
     limit: BigInt = strawberry.field(description="Tokens that the period may use.")
-    ratio: float | None = strawberry.field(description="Used over limit; above 1 when overrun, null where the limit is 0.")
+    ratio: float | None = strawberry.field(
+        description="Used over limit; above 1 when overrun, null where the limit is 0."
+    )
     remaining: BigInt = strawberry.field(description="Tokens left; 0 when overrun.")
     resets_at: datetime = strawberry.field(description="When the next period begins.")
 

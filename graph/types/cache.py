@@ -15,6 +15,7 @@ from graph.ids import Kind, print_id
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import CacheStatus, status_of, words
@@ -53,20 +54,18 @@ async def _result(root: strawberry.Parent[CacheEntryRow], info: Info) -> JSON | 
 class CacheEntry(Node):
     """Resolved from a `CacheEntryRow`."""
 
-    id: strawberry.ID = strawberry.field(resolver=_id, description="The typed id, such as cache_9.")
+    id: strawberry.ID = resolved(_id, "The typed id, such as cache_9.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
-    app_type: str = strawberry.field(resolver=_app_type, description="The app whose answer it is.")
-    member_id: strawberry.ID | None = strawberry.field(
-        resolver=_member_id, description="The member that the answer is about."
-    )
-    status: CacheStatus = strawberry.field(resolver=_status, description="Whether it may be used.")
-    status_text: str = strawberry.field(resolver=_status_text, description="The status as it is stored.")
-    is_expired: bool = strawberry.field(resolver=_is_expired, description="Whether its time has run out.")
+    app_type: str = resolved(_app_type, "The app whose answer it is.")
+    member_id: strawberry.ID | None = resolved(_member_id, "The member that the answer is about.")
+    status: CacheStatus = resolved(_status, "Whether it may be used.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
+    is_expired: bool = resolved(_is_expired, "Whether its time has run out.")
     created_at: datetime = strawberry.field(description="When the answer was cached.")
     expires_at: datetime | None = strawberry.field(description="When it ceases to hold; null for never.")
-    result: JSON | None = strawberry.field(
-        resolver=_result,
-        permission_classes=[ReadsTexts],
+    result: JSON | None = resolved(
+        _result,
+        permissions=[ReadsTexts],
         description="The answer, as JSON. Needs the permission to read texts.",
     )
 
@@ -87,11 +86,15 @@ class CacheEntryFilter:
 
     site_id: strawberry.ID | None = strawberry.field(default=None, description="Only entries of this site.")
     app_type: str | None = strawberry.field(default=None, description="Only answers of this app.")
-    member_id: strawberry.ID | None = strawberry.field(default=None, description="Only answers about this member.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only answers about this member."
+    )
     status: list[CacheStatus] | None = strawberry.field(
         default=None, description="Only entries in one of these states."
     )
-    created_at: TimeRange | None = strawberry.field(default=None, description="Only entries made within this time.")
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only entries made within this time."
+    )
 
 
 def wanted_entries(given: CacheEntryFilter | None, info: Info) -> Wanted:

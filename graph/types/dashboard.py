@@ -18,6 +18,7 @@ from graph.errors import ApiError, ErrorCode
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
+from graph.types.fields import resolved
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
 from resolvers import dashboard as cases
@@ -25,9 +26,7 @@ from resolvers.dashboard import Block
 
 MAX_DAYS = 90
 
-Days = Annotated[
-    int, strawberry.argument(description=f"How many days, today included: 1 to {MAX_DAYS}.")
-]
+Days = Annotated[int, strawberry.argument(description=f"How many days, today included: 1 to {MAX_DAYS}.")]
 
 
 @dataclass(slots=True)
@@ -51,8 +50,8 @@ def _count_status_text(root: strawberry.Parent[cases.StatusCount]) -> str:
 class StatusCount:
     """Resolved from `resolvers.dashboard.StatusCount`."""
 
-    status: RunStatus = strawberry.field(resolver=_count_status, description="The status.")
-    status_text: str = strawberry.field(resolver=_count_status_text, description="The status as it is stored.")
+    status: RunStatus = resolved(_count_status, "The status.")
+    status_text: str = resolved(_count_status_text, "The status as it is stored.")
     calls: BigInt = strawberry.field(description="How many runs have it.")
 
 
@@ -89,7 +88,7 @@ class Today:
         description="Mean latency in milliseconds; null where no run has one."
     )
     by_status: list[StatusCount] = strawberry.field(description="How many runs have each status, most first.")
-    latency: LatencyPercentiles = strawberry.field(resolver=_latency, description="Percentiles of the latency.")
+    latency: LatencyPercentiles = resolved(_latency, "Percentiles of the latency.")
 
 
 @strawberry.type(description="The runs created on one day.")
@@ -125,7 +124,7 @@ class AppShare:
     """Resolved from `resolvers.dashboard.AppShare`."""
 
     app_type: str = strawberry.field(description="The app.")
-    count: BigInt = strawberry.field(resolver=_share_count, description="How many runs of it there were.")
+    count: BigInt = resolved(_share_count, "How many runs of it there were.")
     tokens: BigInt = strawberry.field(description="Tokens of these runs.")
     share: float = strawberry.field(description="Its part of all runs, 0 to 1.")
 
@@ -135,18 +134,18 @@ class AppHealth:
     """Resolved from a `LatestRunRow`."""
 
     app_type: str = strawberry.field(description="The app.")
-    last_status: RunStatus = strawberry.field(resolver=_last_status, description="How far its newest run has come.")
-    last_status_text: str = strawberry.field(resolver=_last_status_text, description="That status as it is stored.")
-    last_call_at: datetime.datetime = strawberry.field(
-        resolver=_last_call_at, description="When its newest run was made."
-    )
+    last_status: RunStatus = resolved(_last_status, "How far its newest run has come.")
+    last_status_text: str = resolved(_last_status_text, "That status as it is stored.")
+    last_call_at: datetime.datetime = resolved(_last_call_at, "When its newest run was made.")
 
 
 async def _today(root: strawberry.Parent[DashboardSource], info: Info) -> cases.Today:
     return await _load(info, Block("today", root.scope, root.zone))
 
 
-async def _trend(root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7) -> list[cases.TrendDay]:
+async def _trend(
+    root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7
+) -> list[cases.TrendDay]:
     return await _load(info, Block("trend", root.scope, root.zone, _checked_days(days)))
 
 
@@ -181,19 +180,20 @@ def _checked_days(days: int) -> int:
 class Dashboard:
     """Resolved from a `DashboardSource`."""
 
-    site_id: strawberry.ID | None = strawberry.field(description="The site it shows; null for all that you may see.")
-    time_zone: str = strawberry.field(resolver=_time_zone, description="The IANA zone whose days these are.")
-    today: Today = strawberry.field(resolver=_today, description="The runs created since midnight.")
-    trend: list[TrendDay] = strawberry.field(
-        resolver=_trend, description="Each of the last days, oldest first, today included; days without runs are zeros."
+    site_id: strawberry.ID | None = strawberry.field(
+        description="The site it shows; null for all that you may see."
     )
-    app_distribution: list[AppShare] = strawberry.field(
-        resolver=_apps, description="How the runs of the last days fall to the apps, most called first."
+    time_zone: str = resolved(_time_zone, "The IANA zone whose days these are.")
+    today: Today = resolved(_today, "The runs created since midnight.")
+    trend: list[TrendDay] = resolved(
+        _trend,
+        "Each of the last days, oldest first, today included; days without runs are zeros.",
     )
-    app_health: list[AppHealth] = strawberry.field(
-        resolver=_health, description="The newest run of every app that was ever called, by name."
+    app_distribution: list[AppShare] = resolved(
+        _apps, "How the runs of the last days fall to the apps, most called first."
     )
-    budget: Budget = strawberry.field(resolver=_budget, description="Tokens used against their limits.")
-    recent_alerts: list[Alert] = strawberry.field(
-        resolver=_alerts, description="The ten newest alerts, pending ones first."
+    app_health: list[AppHealth] = resolved(
+        _health, "The newest run of every app that was ever called, by name."
     )
+    budget: Budget = resolved(_budget, "Tokens used against their limits.")
+    recent_alerts: list[Alert] = resolved(_alerts, "The ten newest alerts, pending ones first.")

@@ -25,7 +25,9 @@ class TimeRange:
         default=None, name="from", description="The first instant. Without an offset: in the configured zone."
     )
     end: datetime | None = strawberry.field(
-        default=None, name="to", description="The instant after the last. Without an offset: in the configured zone."
+        default=None,
+        name="to",
+        description="The instant after the last. Without an offset: in the configured zone.",
     )
 
 
@@ -35,6 +37,7 @@ def time_range(given: TimeRange | None, info: Info) -> tuple[datetime | None, da
         return None, None
     zone = info.context.zone()
     start, end = (
-        value if value is None or value.tzinfo else value.replace(tzinfo=zone) for value in (given.start, given.end)
+        value if value is None or value.tzinfo else value.replace(tzinfo=zone)
+        for value in (given.start, given.end)
     )
     return start, end

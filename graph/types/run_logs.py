@@ -15,6 +15,7 @@ from graph.ids import Kind, print_id
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.ranges import IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
@@ -62,38 +63,42 @@ async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> Trigge
 class RunLog(Node):
     """Resolved from a `RunLogRow`."""
 
-    id: strawberry.ID = strawberry.field(resolver=_id, description="The typed id, such as run_7.")
-    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it was made for.")
+    id: strawberry.ID = resolved(_id, "The typed id, such as run_7.")
+    site_id: strawberry.ID = strawberry.field(
+        description="The site (tenant, shop, customer) it was made for."
+    )
     app_type: str = strawberry.field(description="The app that was called.")
     trigger_type: str | None = strawberry.field(description="What caused the call, such as event or manual.")
     member_id: strawberry.ID | None = strawberry.field(description="The member of the site it was made for.")
     session_id: strawberry.ID | None = strawberry.field(description="The conversation it belongs to.")
     model: str | None = strawberry.field(description="The model that answered.")
-    tokens_used: BigInt = strawberry.field(description="Tokens charged for the call, prompt and completion together.")
+    tokens_used: BigInt = strawberry.field(
+        description="Tokens charged for the call, prompt and completion together."
+    )
     prompt_tokens: BigInt | None = strawberry.field(description="Tokens of the prompt, where known.")
     completion_tokens: BigInt | None = strawberry.field(description="Tokens of the completion, where known.")
     latency_ms: int | None = strawberry.field(description="Time to the whole answer in milliseconds.")
-    status: RunStatus = strawberry.field(resolver=_status, description="How far the run has come.")
-    status_text: str = strawberry.field(resolver=_status_text, description="The status as it is stored.")
+    status: RunStatus = resolved(_status, "How far the run has come.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
     error_message: str | None = strawberry.field(description="What went wrong, where something did.")
-    alert_status: AlertStatus | None = strawberry.field(
-        resolver=_alert_status, description="What was said of the alert; null for a run that raised none."
+    alert_status: AlertStatus | None = resolved(
+        _alert_status, "What was said of the alert; null for a run that raised none."
     )
     external_id: str | None = strawberry.field(description="The id under which another service reported it.")
     created_at: datetime = strawberry.field(description="When the call was made.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null while it is in flight.")
-    request_prompt: str | None = strawberry.field(
-        resolver=_request_prompt,
-        permission_classes=[ReadsTexts],
+    request_prompt: str | None = resolved(
+        _request_prompt,
+        permissions=[ReadsTexts],
         description="The prompt that was sent. Needs the permission to read texts.",
     )
-    response_text: str | None = strawberry.field(
-        resolver=_response_text,
-        permission_classes=[ReadsTexts],
+    response_text: str | None = resolved(
+        _response_text,
+        permissions=[ReadsTexts],
         description="The answer that came back. Needs the permission to read texts.",
     )
-    trigger_job: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = strawberry.field(
-        resolver=_trigger_job, description="The job that made the call, if one did."
+    trigger_job: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+        _trigger_job, "The job that made the call, if one did."
     )
 
     @classmethod
@@ -113,16 +118,24 @@ class RunLogFilter:
 
     site_id: strawberry.ID | None = strawberry.field(default=None, description="Only runs of this site.")
     app_type: str | None = strawberry.field(default=None, description="Only runs of this app.")
-    status: list[RunStatus] | None = strawberry.field(default=None, description="Only runs in one of these states.")
+    status: list[RunStatus] | None = strawberry.field(
+        default=None, description="Only runs in one of these states."
+    )
     trigger_type: str | None = strawberry.field(default=None, description="Only runs with this cause.")
     member_id: strawberry.ID | None = strawberry.field(default=None, description="Only runs for this member.")
-    session_id: strawberry.ID | None = strawberry.field(default=None, description="Only runs of this conversation.")
+    session_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only runs of this conversation."
+    )
     model: str | None = strawberry.field(default=None, description="Only runs that this model answered.")
-    created_at: TimeRange | None = strawberry.field(default=None, description="Only runs made within this time.")
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only runs made within this time."
+    )
     latency_ms: IntRange | None = strawberry.field(
         default=None, description="Only runs that took this long, in milliseconds."
     )
-    tokens_used: IntRange | None = strawberry.field(default=None, description="Only runs that used this many tokens.")
+    tokens_used: IntRange | None = strawberry.field(
+        default=None, description="Only runs that used this many tokens."
+    )
     error_contains: str | None = strawberry.field(
         default=None, description="Only runs whose error message contains this text, in any case of letters."
     )

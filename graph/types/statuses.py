@@ -12,7 +12,7 @@ EnumT = TypeVar("EnumT", bound=Enum)
 
 def described(word: str, description: str) -> str:
     """A member with its stored word and its description."""
-    return strawberry.enumdescribed(word, description=description)  # type: ignore[no-any-return]
+    return strawberry.enum_value(word, description=description)  # type: ignore[no-any-return]
 
 
 @strawberry.enum(description="How far a run of an app has come.")
@@ -25,7 +25,9 @@ class RunStatus(Enum):
     FAILED = described("failed", "The app answered with an error, or could not be called.")
     TIMEOUT = described("timeout", "The app did not answer in time.")
     CIRCUIT_OPEN = described("circuit_open", "The app was not called because it had failed too often.")
-    UNKNOWN = described("unknown", "Another service stored a word that this API does not know; see the text beside.")
+    UNKNOWN = described(
+        "unknown", "Another service stored a word that this API does not know; see the text beside."
+    )
 
 
 @strawberry.enum(description="How far a job has come.")
@@ -38,7 +40,9 @@ class JobStatus(Enum):
     FAILED = described("failed", "An app of its chain failed.")
     SKIPPED_DUPLICATE = described("skipped_duplicate", "It repeated another job and was not run.")
     CANCELLED = described("cancelled", "Somebody stopped it.")
-    UNKNOWN = described("unknown", "Another service stored a word that this API does not know; see the text beside.")
+    UNKNOWN = described(
+        "unknown", "Another service stored a word that this API does not know; see the text beside."
+    )
 
 
 @strawberry.enum(description="What an operator said of an alert.")
@@ -57,7 +61,9 @@ class CacheStatus(Enum):
 
     VALID = described("valid", "It may be used until it expires.")
     INVALIDATED = described("invalidated", "It must not be used any more.")
-    UNKNOWN = described("unknown", "Another service stored a word that this API does not know; see the text beside.")
+    UNKNOWN = described(
+        "unknown", "Another service stored a word that this API does not know; see the text beside."
+    )
 
 
 @strawberry.enum(description="How far a batch has come.")

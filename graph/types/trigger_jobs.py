@@ -26,6 +26,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -113,34 +114,33 @@ async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) ->
 class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
 
-    id: strawberry.ID = strawberry.field(resolver=_id, description="The typed id, such as job_42.")
+    id: strawberry.ID = resolved(_id, "The typed id, such as job_42.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
     event_type: str = strawberry.field(description="The event that started it.")
     connector_type: str | None = strawberry.field(description="The connector that delivered the event.")
     member_id: strawberry.ID | None = strawberry.field(description="The member of the site it is about.")
     payload: JSON | None = strawberry.field(description="What the event carried, as JSON.")
-    app_chain: list[str] = strawberry.field(
-        resolver=_app_chain, description="The apps it calls, in order; each gets the answer of the one before."
+    app_chain: list[str] = resolved(
+        _app_chain,
+        "The apps it calls, in order; each gets the answer of the one before.",
     )
     is_forced: bool = strawberry.field(description="Whether it runs even where it repeats another job.")
-    status: JobStatus = strawberry.field(resolver=_status, description="How far the job has come.")
-    status_text: str = strawberry.field(resolver=_status_text, description="The status as it is stored.")
+    status: JobStatus = resolved(_status, "How far the job has come.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
     error_message: str | None = strawberry.field(description="What went wrong, where something did.")
     attempt: int = strawberry.field(description="1 for a first run, one more for each retry.")
     started_at: datetime | None = strawberry.field(description="When its first app was called.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null before that.")
     created_at: datetime = strawberry.field(description="When it was created.")
-    run_logs: RunLogConnection = strawberry.field(
-        resolver=_run_logs, description="The calls of apps that it made, newest first."
+    run_logs: RunLogConnection = resolved(_run_logs, "The calls of apps that it made, newest first.")
+    retry_of: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+        _retry_of, "The job that this one repeats, if it is a retry."
     )
-    retry_of: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = strawberry.field(
-        resolver=_retry_of, description="The job that this one repeats, if it is a retry."
+    retries: Annotated[TriggerJobConnection, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
+        _retries, "The jobs that repeat this one, newest first."
     )
-    retries: Annotated[TriggerJobConnection, strawberry.lazy("graph.types.trigger_jobs")] = strawberry.field(
-        resolver=_retries, description="The jobs that repeat this one, newest first."
-    )
-    batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = strawberry.field(
-        resolver=_batch, description="The batch that it belongs to, if any."
+    batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+        _batch, "The batch that it belongs to, if any."
     )
 
     @classmethod
@@ -153,9 +153,9 @@ class TriggerJob(Node):
 class TriggerJobConnection(Connection[TriggerJob]):
     """A page of jobs; its source is the scope of the list."""
 
-    skipped_duplicates_today: int = strawberry.field(
-        resolver=_skipped_today,
-        description="How many jobs of the same sites were skipped as duplicates since midnight in the configured zone.",
+    skipped_duplicates_today: int = resolved(
+        _skipped_today,
+        "How many jobs of these sites were skipped as duplicates since midnight.",
     )
 
 
@@ -165,10 +165,16 @@ class TriggerJobFilter:
 
     site_id: strawberry.ID | None = strawberry.field(default=None, description="Only jobs of this site.")
     event_type: str | None = strawberry.field(default=None, description="Only jobs of this event.")
-    status: list[JobStatus] | None = strawberry.field(default=None, description="Only jobs in one of these states.")
-    member_id: strawberry.ID | None = strawberry.field(default=None, description="Only jobs about this member.")
+    status: list[JobStatus] | None = strawberry.field(
+        default=None, description="Only jobs in one of these states."
+    )
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only jobs about this member."
+    )
     is_forced: bool | None = strawberry.field(default=None, description="Only forced jobs, or only others.")
-    created_at: TimeRange | None = strawberry.field(default=None, description="Only jobs created within this time.")
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only jobs created within this time."
+    )
 
 
 def wanted_jobs(given: TriggerJobFilter | None, info: Info) -> Wanted:

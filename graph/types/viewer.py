@@ -6,6 +6,7 @@ from enum import Enum
 
 import strawberry
 
+from graph.types.fields import resolved
 from graph.types.statuses import described
 from resolvers import callers
 
@@ -15,7 +16,9 @@ class Role(Enum):
     """The roles of `resolvers.callers.Role`."""
 
     VIEWER = described("viewer", "Reads.")
-    OPERATOR = described("operator", "Also retries, acknowledges, invalidates, estimates, confirms and records.")
+    OPERATOR = described(
+        "operator", "Also retries, acknowledges, invalidates, estimates, confirms and records."
+    )
     ADMIN = described("admin", "Also manages keys and budgets, and reads the audit log.")
 
 
@@ -32,8 +35,8 @@ class Viewer:
     """Resolved from a `Caller`."""
 
     name: str = strawberry.field(description="Your name in the audit log.")
-    role: Role = strawberry.field(resolver=_role, description="What you may do.")
-    site_ids: list[strawberry.ID] | None = strawberry.field(
-        resolver=_sites, description="The sites you may see; null for every site."
+    role: Role = resolved(_role, "What you may do.")
+    site_ids: list[strawberry.ID] | None = resolved(_sites, "The sites you may see; null for every site.")
+    reads_texts: bool = strawberry.field(
+        description="Whether you may read prompts, responses and cached answers."
     )
-    reads_texts: bool = strawberry.field(description="Whether you may read prompts, responses and cached answers.")
