@@ -16,7 +16,8 @@ DIST = Path(__file__).resolve().parent.parent / "web" / "dist"
 ASSETS_PATH = "/graphql/assets"
 
 NONCE_PLACEHOLDER = "{{style-nonce}}"
-ASSET_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(js|css|svg|ttf|woff|woff2)")
+ASSET_NAME = re.compile(r"(?=.{1,120}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(js|css|svg|ttf|woff|woff2)")
+TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -47,7 +48,7 @@ NOT_BUILT = """<!doctype html>
 <body>
 <h1>The explorer is not built</h1>
 <p>The API works: send POST requests to this address. To get GraphiQL here, run</p>
-<pre>python web/build.py</pre>
+<pre>python3 web/build.py</pre>
 <p>in the project's folder (it needs Node.js 20.19 or newer and the npm registry once), then load this page again.</p>
 </body>
 </html>
@@ -78,14 +79,22 @@ def explorer_routes(dist: Path = DIST) -> list[BaseRoute]:
 def _asset(assets: Path, request: Request) -> Response:
     name: str = request.path_params["name"]
     match = ASSET_NAME.fullmatch(name)
-    if match is None or not (assets / name).is_file():
+    if match is None or not _is_own_file(assets, name):
         return PlainTextResponse("Not found.", 404, _security_headers() | {"Cache-Control": "no-store"})
-    headers = _security_headers() | {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-    path = assets / name
-    packed = assets / f"{name}.gz"
-    if "gzip" in request.headers.get("accept-encoding", "") and packed.is_file():
-        path, headers = packed, headers | {"Content-Encoding": "gzip"}
-    return FileResponse(path, headers=headers, media_type=MEDIA_TYPES[match[1]])
+    headers = _security_headers() | {
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "Vary": "Accept-Encoding",
+    }
+    packed = f"{name}.gz"
+    if TAKES_GZIP.search(request.headers.get("accept-encoding", "")) and _is_own_file(assets, packed):
+        name, headers = packed, headers | {"Content-Encoding": "gzip"}
+    return FileResponse(assets / name, headers=headers, media_type=MEDIA_TYPES[match[1]])
+
+
+def _is_own_file(assets: Path, name: str) -> bool:
+    """Whether `name` is a file in the folder itself: a link that leads out of it is none."""
+    path = (assets / name).resolve()
+    return path.is_file() and path.parent == assets.resolve()
 
 
 def _security_headers(style_nonce: str = "") -> dict[str, str]:

@@ -86,7 +86,9 @@ def node_of_wheel() -> tuple[str | None, str | None]:
 
 def version_of(node: str) -> tuple[int, ...]:
     try:
-        words = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+        words = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(int(number) for number in re.findall(r"\d+", words)[:2])
@@ -105,7 +107,13 @@ def run(step: str, command: list[str], node: str) -> None:
     environment = os.environ | {"PATH": f"{Path(node).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     try:
         done = subprocess.run(
-            command, cwd=WEB, env=environment, capture_output=True, text=True, timeout=STEP_SECONDS, check=False
+            command,
+            cwd=WEB,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=STEP_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{step} took longer than {STEP_SECONDS} s") from None

@@ -1,8 +1,9 @@
 // Opens the explorer in headless Chromium with every address but this machine's unreachable, reads the schema
 // docs, types a query, runs it, and prints what it saw as JSON.
 //
-//   node tests/web/browser.mjs URL [--query TEXT] [--screenshot FILE] [--signed-out]
+//   node tests/web/browser.mjs URL [--query TEXT] [--headers JSON] [--screenshot FILE] [--signed-out] [--attack]
 //
+// --signed-out reads the page's alert instead; --attack tries, after the tour, what the page's policy must stop.
 // URL may be a sign-in link that leads to the explorer. Set CHROMIUM to use another browser binary. Needs
 // `npm ci` in tests/web. Exit code 0 when every step was reached, 1 with the step's error otherwise.
 
@@ -18,12 +19,14 @@ const { values: options, positionals } = parseArgs({
   options: {
     query: { type: 'string', default: DEFAULT_QUERY },
     screenshot: { type: 'string' },
+    headers: { type: 'string' },
     'signed-out': { type: 'boolean', default: false },
+    attack: { type: 'boolean', default: false },
   },
 });
 const [url] = positionals;
 if (!url) {
-  console.error('usage: node browser.mjs URL [--query TEXT] [--screenshot FILE] [--signed-out]');
+  console.error('usage: node browser.mjs URL [--query TEXT] [--headers JSON] [--screenshot FILE] [--signed-out] [--attack]');
   process.exit(2);
 }
 
@@ -41,6 +44,7 @@ try {
   await page.goto(url, { timeout: STEP_MS });
   if (options['signed-out']) await readAlert(page);
   else await readDocsAndRun(page);
+  if (options.attack) seen.attack = await page.evaluate(attack);
   if (options.screenshot) await takeScreenshot(page, options.screenshot);
 } catch (error) {
   seen.error = String(error.message).split('\n').slice(0, 4).join(' | ');
@@ -76,23 +80,29 @@ async function readDocsAndRun(page) {
   const docs = page.locator('.graphiql-doc-explorer');
   await docs.getByText('Root Types').waitFor({ timeout: STEP_MS });
   seen.docs = await docs.innerText();
-  await typeQuery(page);
+  await typeInto(page, '.graphiql-query-editor', options.query);
+  await page.getByRole('button', { name: /^Prettify query/ }).click({ timeout: STEP_MS });
+  if (options.headers) await typeHeaders(page);
   await page.getByRole('button', { name: /^Execute query/ }).click({ timeout: STEP_MS });
   const response = page.locator('.result-window .view-lines');
   await response.getByText(/"(data|errors)"/).first().waitFor({ timeout: STEP_MS });
-  seen.response = plain(await response.innerText());
+  seen.response = await response.locator('.view-line').evaluateAll(textInOrder);
   await page.getByRole('button', { name: 'Show GraphiQL Explorer' }).click({ timeout: STEP_MS });
   await page.locator('.graphiql-explorer-root').waitFor({ timeout: STEP_MS });
   seen.explorer = await page.locator('.graphiql-explorer-root').innerText();
 }
 
-async function typeQuery(page) {
-  await page.locator('.graphiql-query-editor .view-lines').click({ timeout: STEP_MS });
+async function typeInto(page, editor, text) {
+  await page.locator(`${editor} .view-lines`).click({ timeout: STEP_MS });
   await page.keyboard.press('ControlOrMeta+A');
   await page.keyboard.press('Delete');
-  await page.keyboard.type(options.query, { delay: 5 });
+  await page.keyboard.type(text, { delay: 5 });
   await page.keyboard.press('Escape');
-  await page.getByRole('button', { name: /^Prettify query/ }).click({ timeout: STEP_MS });
+}
+
+async function typeHeaders(page) {
+  await page.getByRole('button', { name: 'Headers' }).click({ timeout: STEP_MS });
+  await typeInto(page, '.graphiql-editor-tool .graphiql-editor:not(.hidden)', options.headers);
 }
 
 async function readAlert(page) {
@@ -109,7 +119,39 @@ async function takeScreenshot(page, path) {
   await page.screenshot({ path, animations: 'disabled' });
 }
 
-/** The editor writes spaces as no-break spaces. */
-function plain(text) {
-  return text.replaceAll(' ', ' ');
+/** Runs in the page: each attempt is over when the policy reports it, or counts as let through. */
+async function attack() {
+  const attempts = {
+    'inline script': () => document.body.append(Object.assign(document.createElement('script'), { text: 'void 0' })),
+    'text run as code': () => new Function('return 1')(),
+    'style markup': () => document.body.insertAdjacentHTML('beforeend', '<style>main { color: red }</style>'),
+    'worker of a blob': () => new Worker(URL.createObjectURL(new Blob(['void 0']))),
+    'foreign image': () => Object.assign(new Image(), { src: 'http://example.invalid/pixel.png' }),
+    'foreign fetch': () => fetch('http://example.invalid/').catch(() => null),
+    form: () => {
+      const form = Object.assign(document.createElement('form'), { action: '/elsewhere', method: 'post' });
+      document.body.append(form);
+      form.submit();
+    },
+  };
+  const outcome = {};
+  for (const [name, attempt] of Object.entries(attempts)) {
+    outcome[name] = await new Promise((resolve) => {
+      document.addEventListener('securitypolicyviolation', () => resolve('stopped'), { once: true });
+      setTimeout(() => resolve('let through'), 3000);
+      try {
+        attempt();
+      } catch {
+        // A refusal may also be thrown; the report of it decides.
+      }
+    });
+  }
+  return outcome;
+}
+
+/** Runs in the page: the editor keeps its lines in no order, and writes spaces as no-break spaces. */
+function textInOrder(lines) {
+  const top = (line) => line.getBoundingClientRect().top;
+  const sorted = lines.sort((one, other) => top(one) - top(other));
+  return sorted.map((line) => line.textContent.replaceAll('\u00a0', ' ')).join('\n');
 }
