@@ -1,7 +1,8 @@
 """GraphiQL for a browser at the API's own address, from files of this machine only.
 
-`web/build.py` bundles the page into `web/dist/`. The HTTP endpoint answers a browser's GET with `explorer_page`;
-`explorer_routes` serves the bundle's files under `/graphql/assets/`. Without a bundle the page says how to make one.
+`web/build.py` bundles the page into `web/dist/`. The HTTP endpoint answers a browser's GET with
+`explorer_page`; `explorer_routes` serves the bundle's files under `/graphql/assets/`. Without a bundle the
+page says how to make one.
 """
 
 import re
@@ -49,14 +50,14 @@ NOT_BUILT = """<!doctype html>
 <h1>The explorer is not built</h1>
 <p>The API works: send POST requests to this address. To get GraphiQL here, run</p>
 <pre>python3 web/build.py</pre>
-<p>in the project's folder (it needs Node.js 20.19 or newer and the npm registry once), then load this page again.</p>
+<p>in the project's folder and load this page again. It needs Node.js 20.19 or newer and once the network.</p>
 </body>
 </html>
 """
 
 
 def explorer_page(_request: Request, dist: Path = DIST) -> Response:
-    """The GraphiQL page, or a plain page telling how to build it when `dist` holds none; status 200 either way."""
+    """The GraphiQL page, or when `dist` holds none a plain one that says how to build it; status 200."""
     nonce = secrets.token_urlsafe(16)
     try:
         page = (dist / "index.html").read_text(encoding="utf-8").replace(NONCE_PLACEHOLDER, nonce)
@@ -67,7 +68,7 @@ def explorer_page(_request: Request, dist: Path = DIST) -> Response:
 
 
 def explorer_routes(dist: Path = DIST) -> list[BaseRoute]:
-    """The route of the bundle's files. Their names carry a hash of their content, so they are cached for good."""
+    """The route of the bundle's files. Each name carries a hash of the content: cached for good."""
     assets = dist / "assets"
 
     async def asset(request: Request) -> Response:

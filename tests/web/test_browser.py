@@ -140,13 +140,17 @@ def test_signed_in_reader_sees_docs_and_runs_a_typed_query(address: str) -> None
     }
     assert "successRate" in seen["explorer"]
     assert seen["alert"] == ""
+    assert "Execute query" in seen["keys"]["text"]
+    assert seen["keys"]["links"] == seen["settings"]["links"] == []
 
 
-def test_header_editor_sets_a_header_of_the_request(address: str) -> None:
+def test_header_of_the_editor_is_sent_and_never_kept(address: str) -> None:
     query, headers = '{ header(name: "authorization") }', '{ "Authorization": "Bearer from-the-editor" }'
     seen = browse(f"{address}/sign-in", "--query", query, "--headers", headers)
     assert_clean(seen)
     assert json.loads(seen["response"]) == {"data": {"header": "Bearer from-the-editor"}}
+    assert "Theme" in seen["settings"]["text"]
+    assert "Persist headers" not in seen["settings"]["text"]
 
 
 def test_stranger_is_told_the_servers_own_words(address: str) -> None:

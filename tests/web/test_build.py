@@ -35,9 +35,9 @@ class Workshop:
         self.put("node", f'if [ "$1" = --version ]; then echo {version}; else {VITE}; fi')
         self.put("npm", "exit 0")
 
-    def build(self) -> subprocess.CompletedProcess[str]:
+    def build(self, *options: str) -> subprocess.CompletedProcess[str]:
         # -S: no site-packages, so that a wheel's node in this environment is not found.
-        command = [sys.executable, "-S", str(self.web / "build.py")]
+        command = [sys.executable, "-S", str(self.web / "build.py"), *options]
         environment = {"PATH": str(self.tools), "CALLS": str(self.calls)}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -96,3 +96,13 @@ def test_a_failed_bundling_is_tried_again(workshop: Workshop) -> None:
     assert workshop.build().stderr == "explorer: not built: vite build failed (broken)\n"
     workshop.put_node("v24.19.0")
     assert workshop.build().stdout.startswith("explorer: built")
+
+
+def test_node_is_asked_for_only_when_a_bundle_is_due_and_none_is_there(workshop: Workshop) -> None:
+    assert workshop.build("--needs-node").returncode == 0
+    workshop.put_node("v24.19.0")
+    assert workshop.build("--needs-node").returncode == 1
+    assert workshop.builds() == 0
+    workshop.build()
+    (workshop.tools / "node").unlink()
+    assert workshop.build("--needs-node").returncode == 1
