@@ -23,8 +23,7 @@ class Workshop:
         self.calls = folder / "calls"
         shutil.copytree(WEB, self.web, ignore=shutil.ignore_patterns("node_modules", "dist"))
         self.tools.mkdir()
-        for name in ("mkdir",):
-            (self.tools / name).symlink_to(shutil.which(name) or name)
+        (self.tools / "mkdir").symlink_to(shutil.which("mkdir") or "/bin/mkdir")
 
     def put(self, name: str, script: str) -> None:
         tool = self.tools / name
