@@ -99,7 +99,7 @@ def _after(column: LiteralString) -> LiteralString:
 
 
 # An hour counts for the period that holds its start; where a bound lies within an hour, what comes after the
-# bound is then moved one period on.
+# bound is then moved one period on. OFFSET 0 keeps the planner from computing each period three times.
 _SUM: LiteralString = """
 SELECT {columns} FROM (
     SELECT width_bucket(hour, %(bounds)s::timestamptz[]) AS period, {key} AS key, {measures}
@@ -110,11 +110,13 @@ SELECT {columns} FROM (
     FROM unnest(%(edge_periods)s::integer[], %(edge_hours)s::timestamptz[], %(edge_minutes)s::integer[])
         AS edge (period, hour, minute)
     JOIN {table} AS roll_up ON {rows} AND roll_up.hour = edge.hour
+        AND roll_up.hour BETWEEN %(first_hour)s AND %(last)s
     CROSS JOIN (VALUES (0, 1), (-1, -1)) AS step (shift, sign)
     UNION ALL
     SELECT width_bucket(quarter, %(bounds)s::timestamptz[]), {key}, {deltas}
     FROM runglass.run_log_deltas
     WHERE {scope} AND quarter >= %(first)s AND quarter < %(last)s
+    OFFSET 0
 ) AS shares
 WHERE period BETWEEN 1 AND %(periods)s AND key IS NOT NULL
 GROUP BY {group}

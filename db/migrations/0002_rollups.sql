@@ -1,9 +1,11 @@
--- Roll-ups of biz.ai_run_logs, equal to a recount in every snapshot (docs/decisions/keep-roll-ups-as-deltas-and-folds.md).
+-- Roll-ups of biz.ai_run_logs, equal to a recount in every snapshot
+-- (docs/decisions/keep-roll-ups-as-deltas-and-folds.md).
 -- Writers only append to run_log_deltas; runglass.fold_run_log_deltas moves deltas into the roll-ups, one folder
 -- at a time; readers add what is not folded yet. db/rollups.py holds the statements that read.
 
--- A site, app or status that is NULL in an adopted table is '' here. latency_bin is NULL where a run has no latency;
--- else 0 holds 0 ms and bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1), so its middle is within 4.8 % of every value in it.
+-- A site, app or status that is NULL in an adopted table is '' here. latency_bin is NULL where a run has no
+-- latency; else 0 holds 0 ms and bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1), so that 2 * 1.1^(n-1) / 2.1 is
+-- within 4.8 % of every value in it.
 CREATE TABLE runglass.run_log_deltas (
     quarter timestamptz NOT NULL,
     tokens bigint NOT NULL,
@@ -13,7 +15,11 @@ CREATE TABLE runglass.run_log_deltas (
     site_id text COLLATE "C" NOT NULL,
     app_type text COLLATE "C" NOT NULL,
     status text COLLATE "C" NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_threshold = -1);
+) WITH (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_threshold = -1,
+    -- Starting workers takes longer than reading what a few seconds leave here.
+    parallel_workers = 0
+);
 
 -- level says which dimensions are summed away, and '' there: 0 none, 1 app_type, 2 site_id, 3 both.
 -- calls_15, calls_30 and calls_45 count the first 15, 30 and 45 minutes of the hour: zones at half and quarter hours
@@ -41,9 +47,11 @@ CREATE TABLE runglass.run_usage (
     latency_ms_sum_30 bigint NOT NULL,
     latency_ms_sum_45 bigint NOT NULL,
     PRIMARY KEY (level, site_id, hour, app_type, status)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 80, parallel_workers = 0);
 
-CREATE INDEX run_usage_hours ON runglass.run_usage USING brin (hour) WITH (pages_per_range = 32, autosummarize = on);
+-- For rebuilds and retention, which take all levels of some hours.
+CREATE INDEX run_usage_hours ON runglass.run_usage
+    USING brin (hour) WITH (pages_per_range = 32, autosummarize = on);
 
 -- Sparse histograms: a row per bin that holds a call. level is 1 for one site, 3 for all (site_id '').
 CREATE TABLE runglass.run_latency (
@@ -56,9 +64,10 @@ CREATE TABLE runglass.run_latency (
     calls_30 bigint NOT NULL,
     calls_45 bigint NOT NULL,
     PRIMARY KEY (level, site_id, hour, latency_bin)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 80, parallel_workers = 0);
 
-CREATE INDEX run_latency_hours ON runglass.run_latency USING brin (hour) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX run_latency_hours ON runglass.run_latency
+    USING brin (hour) WITH (pages_per_range = 32, autosummarize = on);
 
 -- Everything ever counted, whatever the hour.
 CREATE TABLE runglass.run_totals (
@@ -79,13 +88,14 @@ LANGUAGE sql STABLE AS $$
         ' %2$s * coalesce(tokens_used::bigint, 0) AS tokens,'
         ' %2$s * coalesce(latency_ms::bigint, 0) AS latency_ms_sum,'
         ' %2$s AS calls,'
-        ' CASE WHEN latency_ms < 1 THEN 0 ELSE'
-        '   1 + ceil(ln(least(latency_ms::float8, 2147483647)) / ln(1.1::float8)) END::smallint AS latency_bin,'
+        ' CASE WHEN latency_ms < 1 THEN 0 ELSE 1 +'
+        '   ceil(ln(least(latency_ms::float8, 2147483647)) / ln(1.1::float8)) END::smallint AS latency_bin,'
         ' coalesce(site_id::text, '''') COLLATE "C" AS site_id,'
         ' coalesce(app_type::text, '''') COLLATE "C" AS app_type,'
         ' coalesce(status::text, '''') COLLATE "C" AS status'
         ' FROM %3$s WHERE isfinite(created_at)',
-        CASE WHEN atttypid = 'timestamptz'::regtype THEN 'created_at' ELSE 'created_at::timestamp AT TIME ZONE ''UTC''' END,
+        CASE WHEN atttypid = 'timestamptz'::regtype THEN 'created_at'
+            ELSE 'created_at::timestamp AT TIME ZONE ''UTC''' END,
         sign,
         source
     )
@@ -208,7 +218,7 @@ BEGIN
 END
 $$;
 
--- Everything that changes the roll-ups holds this lock to the end of its transaction. Writers and readers never take it.
+-- Everything that changes the roll-ups holds this lock to the end of its transaction; writers and readers never do.
 CREATE FUNCTION runglass.run_rollup_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 7864511245002';
 
 CREATE FUNCTION runglass.lock_run_rollups() RETURNS void
@@ -410,7 +420,8 @@ BEGIN
         ' WHERE created_at > ''-infinity'' AND created_at < ''infinity'''
         ' UNION ALL'
         ' SELECT date_bin(''24 hours'', (SELECT min(created_at) FROM biz.ai_run_logs'
-        '  WHERE created_at >= days.day + interval ''24 hours'' AND created_at < ''infinity''), ''2000-01-01 00:00:00+00''::%1$s)'
+        '  WHERE created_at >= days.day + interval ''24 hours'' AND created_at < ''infinity''),'
+        '  ''2000-01-01 00:00:00+00''::%1$s)'
         ' FROM days WHERE day IS NOT NULL)'
         ' SELECT %2$s FROM days WHERE day IS NOT NULL'
         ' UNION'
