@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -87,6 +88,13 @@ class Settings(BaseSettings):
             raise SettingsError("RUNGLASS_POOL_MIN_SIZE is larger than RUNGLASS_POOL_MAX_SIZE")
 
     @property
+    def dsn(self) -> str:
+        """The address of the database. Raises SettingsError where none is set."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set; `runglass serve` starts an embedded PostgreSQL")
+        return self.database_url
+
+    @property
     def pool(self) -> PoolSettings:
         """The pool's part of the settings."""
         return PoolSettings(
@@ -119,3 +127,11 @@ def load_settings(**overrides: Any) -> Settings:
 def _variable(location: str) -> str:
     field = Settings.model_fields.get(location)
     return f"RUNGLASS_{location.upper()}" if field else location
+
+
+def pass_on(settings: Settings) -> None:
+    """Hand settings on to the processes that this one starts."""
+    for name in settings.model_fields_set | {"database_url"}:
+        value = getattr(settings, name)
+        if value is not None:
+            os.environ["DATABASE_URL" if name == "database_url" else f"RUNGLASS_{name.upper()}"] = str(value)

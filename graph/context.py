@@ -25,6 +25,10 @@ class Context:
     loaders: Loaders
     allow_introspection: bool = True
 
+    def close(self) -> None:
+        """Cancel what is still being loaded for an operation that is over."""
+        self.loaders.cancel()
+
     @property
     def scope(self) -> Scope:
         """The sites the caller may see."""

@@ -38,6 +38,9 @@ class CallerContext(Protocol):
     @property
     def allow_introspection(self) -> bool: ...
 
+    def close(self) -> None:
+        """The operation is over, however it ended."""
+
 
 ContextT = TypeVar("ContextT", bound=CallerContext)
 
@@ -111,8 +114,14 @@ class GraphQLEndpoint(Generic[ContextT]):
             return self._refused(self._engine.errors.unexpected(error), method, media or MediaType.JSON)
 
     async def _run(self, parameters: Parameters, scope: Scope, *, reads_only: bool) -> Result:
-        engine = self._engine
         context = await self._get_context(HTTPConnection(scope))
+        try:
+            return await self._run_as(context, parameters, reads_only)
+        finally:
+            context.close()
+
+    async def _run_as(self, context: ContextT, parameters: Parameters, reads_only: bool) -> Result:
+        engine = self._engine
         query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
         prepared = engine.prepare(
             query, parameters.operation_name, may_introspect=context.allow_introspection
