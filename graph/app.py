@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -102,10 +102,15 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        upkeep.cancel()
-        with suppress(asyncio.CancelledError):
-            await upkeep
+        await _end(upkeep)
         await database.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    # Python 3.11's wait_for, on which the driver waits, may swallow a cancellation that meets its result.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
 
 
 async def _healthz(_request: Request) -> Response:
