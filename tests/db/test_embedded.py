@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -350,6 +351,17 @@ def test_the_leavings_of_a_killed_initdb_are_swept_away(folder, start):
     (folder / "data/cluster.new/base").mkdir(parents=True)
     assert start().ready().query("SELECT 1") == 1
     assert not (folder / "data/cluster.new").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_ends_during_its_first_start_does_not_block_the_next(folder, start, number):
+    user = start()
+    while not (folder / "data/cluster.new/PG_VERSION").exists():
+        assert select.select([user.process.stdout], [], [], 0.005)[0] == []
+    user.process.send_signal(number)
+    user.process.communicate(timeout=15)
+    assert not (folder / "data/cluster").exists()
+    assert start(timeout=15).ready().query("SELECT 1") == 1
 
 
 @pytest.mark.parametrize("name", ["deep/" + "n" * 120, "Zählwerk „ñ“ 数据 and spaces", "it's %41 & ${HOME}"])
