@@ -129,13 +129,13 @@ class ErrorFormatter:
     )
 
     def fields(self, errors: Sequence[GraphQLError], maximum: int) -> tuple[list[FormattedError], int]:
-        """At most `maximum` errors of an execution in the specification's form, and how many were left out."""
+        """At most `maximum` errors of an execution, formatted, and how many were left out."""
         shown = [self._field(error) for error in errors[:maximum]]
         self.log_refusal(shown)
         return shown, len(errors) - len(shown)
 
     def request(self, errors: Sequence[GraphQLError], code: ErrorCode, maximum: int) -> RequestRefused:
-        """A refusal for what parsing, validation or the coercion of variables found; at most `maximum` errors."""
+        """A refusal for at most `maximum` errors of parsing, validation or the coercion of variables."""
         shown = [self._of_caller(error, code) for error in errors[:maximum]]
         return RequestRefused(shown, len(errors) - len(shown))
 

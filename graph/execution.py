@@ -218,7 +218,7 @@ class Engine:
             try:
                 document = self._checked(query)
             except RequestRefused as refused:
-                # A copy: the exception itself would keep the whole document alive by its traceback and context.
+                # A copy, as the exception's traceback and context keep the whole document alive.
                 known = RequestRefused(refused.errors, refused.omitted)
                 self._refused.put(query, known, len(query) + 1_000)
             else:

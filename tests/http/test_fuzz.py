@@ -64,15 +64,14 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-words = st.sampled_from(
-    [
-        "{", "}", "(", ")", "[", "]", ":", "!", "$", "...", "@", "=", "|", "&", '"', '"""', "#", "\n", " ", ",",
-        "query", "mutation", "subscription", "fragment", "on", "Query", "Job", "JobFilter", "true", "null", "1",
-        "-0", "1e9", "9" * 30, "jobs", "edges", "node", "runs", "first", "last", "id", "echo", "value", "__schema",
-        "__type", "__typename", "types", "skip", "if", "a", "$n", "$n: Int", "filter: {siteId: 1}", "echo(value: $n)",
-        "jobs(first: $n) { edges { cursor } }", "plainJobs { id }", "node(id: 1) { id }", "é", "\u2028", "\x00",
-    ]
-)  # fmt: skip
+WORDS = r"""
+{ } ( ) [ ] : ! $ ... @ = | & " \"\"\" # , \
+query mutation subscription fragment on Query Job JobFilter
+true null 1 -0 1e9 999999999999999999999999999999
+jobs edges node runs first last id echo value types skip if a __schema __type __typename
+$n $n:Int filter:{siteId:1} echo(value:$n) jobs(first:$n){edges{cursor}} plainJobs{id} node(id:1){id} é
+"""
+words = st.sampled_from([*WORDS.split(), "\n", "\u2028", "\x00"])
 documents = st.lists(words, max_size=25).map(" ".join)
 requests = st.fixed_dictionaries(
     {"query": documents | json_values},
@@ -90,10 +89,19 @@ bodies = (
 )
 media = st.sampled_from(
     [
-        b"application/json", b"application/graphql-response+json", b"*/*", b"text/html", b"application/json;q=0",
-        b"application/json; charset=utf-8", b"application/jsonx", b";;,,=", b"", b"a/b;q=1;q=2", b"\xff\xfe",
+        b"application/json",
+        b"application/graphql-response+json",
+        b"*/*",
+        b"text/html",
+        b"application/json;q=0",
+        b"application/json; charset=utf-8",
+        b"application/jsonx",
+        b";;,,=",
+        b"",
+        b"a/b;q=1;q=2",
+        b"\xff\xfe",
     ]
-)  # fmt: skip
+)
 headers = st.tuples(
     media.map(lambda value: [(b"content-type", value)]) | st.just([(b"content-type", b"application/json")]),
     media.map(lambda value: [(b"accept", value)]) | st.just([]),

@@ -59,19 +59,11 @@ def test_a_body_that_is_no_request_is_refused(body: bytes, reason: str, accept: 
     assert reason in reply.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize(
-    "value", ["9" * 400, "1" * 30, "-1", "1.5", "[[[]]]", '{"a":1}', '"x"', "true", "null"]
-)
+@pytest.mark.parametrize("value", ["1" * 30, "1.5", "[[[]]]", '{"a":1}', '"x"', "true", "null"])
 def test_a_variable_of_a_wrong_value_is_the_callers_mistake(value: str) -> None:
     query = "query ($n: Int!) { jobs(first: $n) { edges { cursor } } }"
     reply = post(f'{{"query":"{query}","variables":{{"n":{value}}}}}'.encode(), accept=NEW)
-    assert reply.status_code in ((200, 400) if value == "-1" else (400,))
-    assert reply.json().get("errors", [{"extensions": {"code": "BAD_USER_INPUT"}}])[0]["extensions"][
-        "code"
-    ] in (
-        "BAD_USER_INPUT",
-        "BAD_REQUEST",
-    )
+    assert (reply.status_code, code_of(reply)) == (400, "BAD_USER_INPUT")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +205,8 @@ def test_get_takes_the_parameters_from_the_url(query_string: str, status: int) -
         ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
         ({"query": ""}, "GRAPHQL_PARSE_FAILED"),
         ({"query": "{ nonsense }"}, "GRAPHQL_VALIDATION_FAILED"),
-        ({"query": "type A { b: Int }"}, "OPERATION_RESOLUTION_FAILURE"),
-        ({"query": "fragment A on Query { __typename }"}, "OPERATION_RESOLUTION_FAILURE"),
+        ({"query": "type A { b: Int }"}, "GRAPHQL_VALIDATION_FAILED"),
+        ({"query": "fragment A on Query { __typename }"}, "GRAPHQL_VALIDATION_FAILED"),
         ({"query": "query A{__typename} query B{__typename}"}, "OPERATION_RESOLUTION_FAILURE"),
         ({"query": "query A{__typename}", "operationName": "C"}, "OPERATION_RESOLUTION_FAILURE"),
         ({"query": "{__typename}", "operationName": "C"}, "OPERATION_RESOLUTION_FAILURE"),
@@ -227,11 +219,7 @@ def test_a_document_that_does_not_run_is_400_in_the_new_format_and_200_in_the_ol
     parameters: dict[str, str], code: str, accept: str, status: int
 ) -> None:
     reply = send(build_app(), json=parameters, headers={"accept": accept})
-    if "type A" in parameters["query"] or "fragment A" in parameters["query"]:
-        assert code_of(reply) in (code, "GRAPHQL_VALIDATION_FAILED")
-    else:
-        assert code_of(reply) == code
-    assert reply.status_code == status
+    assert (reply.status_code, code_of(reply)) == (status, code)
 
 
 def test_a_named_operation_runs_out_of_several() -> None:
