@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from graph.errors import ErrorFormatter, RequestRefused
+from graph.errors import ErrorFormatter, RequestRefused, printable
 from graph.execution import Engine
 from graph.limits import Limits
 from tests.http.server import TRANSLATIONS, Context, ask, build_app, build_engine, schema, send
@@ -111,9 +111,21 @@ def test_variables_that_do_not_fit_are_bad_user_input(query: str, variables: dic
     assert {error["extensions"]["code"] for error in content["errors"]} == {"BAD_USER_INPUT"}
 
 
-def test_a_megabyte_is_not_sent_back() -> None:
-    error = first("query ($n: Int!) { jobs(first: $n) { edges { cursor } } }", variables={"n": "x" * 500_000})
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("query ($n: Int!) { jobs(first: $n) { edges { cursor } } }", {"n": "x" * 500_000}),
+        ("{ jobs(first: " + "x" * 20_000 + ") { edges { cursor } } }", {}),
+        ("{ " + "x" * 20_000 + " }", {}),
+    ],
+)
+def test_a_long_value_is_not_sent_back(query: str, variables: dict[str, object]) -> None:
+    error = first(query, variables=variables)
     assert len(str(error["message"])) < 600
+
+
+def test_a_line_of_the_log_cannot_be_forged() -> None:
+    assert printable("a\n2026 ERROR\r\x1b[31m\x85é") == "a?2026 ERROR??[31m?é"
 
 
 def test_only_so_many_errors_are_in_a_reply_and_the_rest_is_counted() -> None:

@@ -24,8 +24,11 @@ def test_a_syntax_error_is_remembered_without_what_it_was_found_in(monkeypatch: 
     monkeypatch.setattr("graph.execution.parse", pytest.fail)
     with pytest.raises(RequestRefused) as again:
         engine.prepare("{ a ")
-    assert again.value.__cause__ is None
-    assert again.value.__context__ is None
+    remembered = engine._refused.get("{ a ")
+    assert remembered is not None
+    assert remembered.__traceback__ is None
+    assert remembered.__context__ is None
+    assert again.value.errors == remembered.errors
 
 
 def test_resolvers_see_the_schema() -> None:

@@ -2,8 +2,8 @@ import pytest
 from graphql import ASTValidationRule, GraphQLError, ValidationContext, get_introspection_query, parse
 
 from graph.errors import ErrorCode, RequestRefused
-from graph.limits import CostTable, Limits, Measurement
-from tests.http.server import build_engine, schema
+from graph.limits import CostTable, LimitExceeded, Limits, Measurement
+from tests.http.server import ask, build_engine, schema
 
 GRAPH = schema._schema
 
@@ -37,7 +37,7 @@ BOMBS = {
     "amplification by pages": (
         "cost",
         "{ jobs(first: 100) { edges { node { runs(last: 100) { edges { node { ...R } } } } } } } "
-        "fragment R on Run { id job { id } }",
+        "fragment R on Run { id status job { id } }",
     ),
     "a page of a number with 200 digits": (
         "cost",
@@ -101,6 +101,25 @@ def test_each_fragment_is_measured_once(spreads: int) -> None:
     )
     measurement.operation(document.definitions[0])  # type: ignore[arg-type]
     assert measurement.visited == 1 + 50 * spreads + 1
+
+
+@pytest.mark.parametrize(("max_depth", "allowed"), [(9, True), (8, False)])
+def test_a_fragment_that_is_known_counts_from_where_it_is_spread(max_depth: int, allowed: bool) -> None:
+    engine = build_engine(Limits(max_depth=max_depth, max_cost=10**9))
+    document = "{ plainJobs { ...F plainRuns { job { plainRuns { job { ...F } } } } } }"
+    fragment = "fragment F on Job { plainRuns { job { plainRuns { id } } } }"
+    if allowed:
+        assert engine.prepare(f"{document} {fragment}").depth == max_depth
+    else:
+        with pytest.raises(RequestRefused, match="nest at most 8 fields"):
+            engine.prepare(f"{document} {fragment}")
+
+
+def test_a_page_of_a_number_that_python_does_not_read_is_measured() -> None:
+    document = parse("{ jobs(first: " + "9" * 5_000 + ") { edges { cursor } } }")
+    measurement = Measurement(CostTable(GRAPH, Limits()), document)
+    with pytest.raises(LimitExceeded):
+        measurement.operation(document.definitions[0])  # type: ignore[arg-type]
 
 
 def test_a_refused_document_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +195,13 @@ def test_a_variable_cannot_pass_the_limit() -> None:
     with pytest.raises(RequestRefused) as refused:
         engine.cost(prepared, {"n": 100, "m": 10**30})
     assert refused.value.errors[0]["extensions"]["limit"] == "cost"
+
+
+def test_a_page_of_a_variable_that_costs_too_much_does_not_run() -> None:
+    query = PAGES.replace("cursor", "cursor node { id status job { id title } }")
+    assert "data" in ask(query, variables={"n": 1, "m": 1})
+    error = ask(query, variables={"n": 100, "m": 100})["errors"][0]
+    assert error["extensions"] == {"code": "QUERY_TOO_COMPLEX", "limit": "cost", "maximum": 50_000}
 
 
 def test_the_standard_introspection_query_is_exempt_from_depth() -> None:

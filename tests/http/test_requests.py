@@ -253,6 +253,18 @@ def test_a_long_body_is_413_by_its_declared_length() -> None:
     assert reply.headers["connection"] == "close"
 
 
+def test_a_long_body_that_is_declared_is_not_read_at_all() -> None:
+    def chunks() -> Any:
+        yield pytest.fail("the body was read")
+
+    async def never() -> Any:
+        for chunk in chunks():
+            yield chunk
+
+    headers = JSON_BODY | {"content-length": "1001"}
+    assert send(small_app(), content=never(), headers=headers).status_code == 413
+
+
 def test_a_long_body_without_a_length_is_413_before_it_is_all_read() -> None:
     sent: list[int] = []
 
