@@ -119,26 +119,24 @@ def _is_coercion(link: BaseException) -> bool:
 class ErrorFormatter:
     """Formats errors of requests and fields, logs them, and masks what is not meant for callers.
 
-    `max_errors` is the number of errors in a reply; the others are only counted. `translations` maps
-    exception types of the lower floors (subclasses included) to coded errors. `show_suggestions` keeps
-    graphql-core's "Did you mean …?".
+    `translations` maps exception types of the lower floors (subclasses included) to coded errors.
+    `show_suggestions` keeps graphql-core's "Did you mean …?".
     """
 
-    max_errors: int = 20
     show_suggestions: bool = False
     translations: Mapping[type[Exception], Translation] = field(
         default_factory=dict[type[Exception], Translation]
     )
 
-    def fields(self, errors: Sequence[GraphQLError]) -> tuple[list[FormattedError], int]:
-        """The errors of an execution in the form of the specification, and how many were left out."""
-        shown = [self._field(error) for error in errors[: self.max_errors]]
+    def fields(self, errors: Sequence[GraphQLError], maximum: int) -> tuple[list[FormattedError], int]:
+        """At most `maximum` errors of an execution, formatted, and how many were left out."""
+        shown = [self._field(error) for error in errors[:maximum]]
         self.log_refusal(shown)
         return shown, len(errors) - len(shown)
 
-    def request(self, errors: Sequence[GraphQLError], code: ErrorCode) -> RequestRefused:
-        """A refusal for the errors that parsing, validation or the coercion of variables found."""
-        shown = [self._of_caller(error, code) for error in errors[: self.max_errors]]
+    def request(self, errors: Sequence[GraphQLError], code: ErrorCode, maximum: int) -> RequestRefused:
+        """A refusal for at most `maximum` errors of parsing, validation or the coercion of variables."""
+        shown = [self._of_caller(error, code) for error in errors[:maximum]]
         return RequestRefused(shown, len(errors) - len(shown))
 
     def unexpected(self, error: BaseException) -> RequestRefused:

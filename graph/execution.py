@@ -25,7 +25,16 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.document_cache import SegmentedCache
-from graph.errors import ErrorCode, ErrorFormatter, RequestRefused, coded, refusal, without_suggestion
+from graph.errors import (
+    ApiError,
+    ErrorCode,
+    ErrorFormatter,
+    RequestRefused,
+    coded,
+    refusal,
+    without_suggestion,
+)
+from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
 
 BYTES_PER_CHARACTER = 250
@@ -98,7 +107,7 @@ class Engine:
         errors: ErrorFormatter | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.errors = errors or ErrorFormatter(max_errors=self.limits.max_errors)
+        self.errors = errors or ErrorFormatter()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
         self._executor: Any = execution_context_class or cast("Any", schema).execution_context_class
         self._rules = (*rules, *specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -189,7 +198,7 @@ class Engine:
             **self._options,
         )
         if isinstance(executor, list):
-            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT)
+            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT, self.limits.max_errors)
         result: Any = executor.execute_operation()
         if isawaitable(result):
             async with asyncio.timeout(self.limits.timeout_seconds):
@@ -197,7 +206,7 @@ class Engine:
         return result
 
     def _with_errors(self, data: dict[str, Any] | None, errors: list[GraphQLError]) -> Result:
-        shown, omitted = self.errors.fields(errors)
+        shown, omitted = self.errors.fields(errors, self.limits.max_errors)
         result: Result = {"errors": shown, "data": data}
         if omitted:
             result["extensions"] = {"errorsOmitted": omitted}
@@ -209,19 +218,21 @@ class Engine:
             try:
                 document = self._checked(query)
             except RequestRefused as refused:
-                known = refused.with_traceback(None)
+                # A copy, as the exception's traceback and context keep the whole document alive.
+                known = RequestRefused(refused.errors, refused.omitted)
                 self._refused.put(query, known, len(query) + 1_000)
             else:
                 self._documents.put(query, document, (len(query) + 20) * BYTES_PER_CHARACTER)
                 return document
-        raise RequestRefused(known.errors if may_introspect else _without_suggestions(known), known.omitted)
+        errors = known.errors if may_introspect else _without_suggestions(known)
+        raise RequestRefused(errors, known.omitted)
 
     def _checked(self, query: str) -> PreparedDocument:
         try:
             document = self._parsed(query)
             prepared = self._measured(document)
-        except LimitExceeded as limit:
-            raise RequestRefused([coded(limit)]) from None
+        except ApiError as found:
+            raise RequestRefused([coded(found)]) from None
         errors = validate(
             self._schema,
             document,
@@ -230,23 +241,15 @@ class Engine:
             hide_suggestions=not self.errors.show_suggestions,
         )
         if errors:
-            raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+            raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, self.limits.max_errors)
         return prepared
 
     def _parsed(self, query: str) -> DocumentNode:
-        limits = self.limits
-        if len(query) > limits.max_document_length:
-            maximum = limits.max_document_length
-            raise LimitExceeded("length", maximum, f"A document may be at most {maximum} characters long.")
+        check_text(query, self.limits)
         try:
-            return parse(query, max_tokens=limits.max_tokens)
+            return parse(query, max_tokens=self.limits.max_tokens)
         except GraphQLError as error:
-            if "Parsing aborted" in error.message:
-                maximum = limits.max_tokens
-                raise LimitExceeded(
-                    "tokens", maximum, f"A document may hold at most {maximum} tokens."
-                ) from None
-            raise self.errors.request([error], ErrorCode.GRAPHQL_PARSE_FAILED) from None
+            raise self.errors.request([error], ErrorCode.GRAPHQL_PARSE_FAILED, 1) from None
 
     def _measured(self, document: DocumentNode) -> PreparedDocument:
         measurement = Measurement(self._table, document)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import strawberry
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -211,6 +212,33 @@ def build_app(engine: Engine | None = None, get_context: Any = open_context, **o
     """The API at /graphql; `options` are those of `GraphQLEndpoint`."""
     endpoint: GraphQLEndpoint[Context] = GraphQLEndpoint(engine or build_engine(), get_context, **options)
     return Starlette(routes=[Route("/graphql", endpoint)])
+
+
+def send(app: Starlette, method: str = "POST", url: str = "/graphql", **request: Any) -> httpx.Response:
+    """One request through the whole application; `request` as httpx takes it."""
+
+    async def exchange() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, url, **request)
+
+    return asyncio.run(exchange())
+
+
+def ask(query: str, app: Starlette | None = None, **parameters: Any) -> dict[str, Any]:
+    """The answer to a query in the newer format."""
+    headers = {"accept": "application/graphql-response+json"}
+    reply = send(app or build_app(), json={"query": query, **parameters}, headers=headers)
+    content: dict[str, Any] = reply.json()
+    return content
+
+
+def code_of(reply: httpx.Response) -> str:
+    """The code of an answer's first error, after a check that the answer is a GraphQL body."""
+    content = reply.json()
+    assert "data" not in content
+    assert all(isinstance(error["message"], str) for error in content["errors"])
+    return content["errors"][0]["extensions"]["code"]
 
 
 if __name__ == "__main__":
