@@ -1,33 +1,37 @@
 """Compiled completion: plain selections become one Python function, compiled once per document.
 
 A plain account of when it applies and when it falls back
-----------------------------------------------------------
-graphql-core spends about 7 µs on every leaf of every row. :class:`CompiledExecutionContext` gives results equal to
-the standard executor's (data, errors, paths, locations, and the order of both) but completes *plain* fields by a
-function written for the selection.
+---------------------------------------------------------
+graphql-core spends about 7 µs on every leaf of every row. :class:`CompiledExecutionContext` gives results
+equal to the standard executor's (data, errors, paths, locations, and the order of both) but completes *plain*
+fields by a function written for the selection.
 
-A field is plain when it takes no argument, has no extension and no permission, and is either read by the default
-resolver (an attribute, or a dictionary's key) or by a synchronous Strawberry method that takes only the row
-(``self``, ``root``, ``Parent``). Its type may be anything: scalars, enums, objects, lists, interfaces, unions, and
-non-null at every level; an object's own selection must be plain too.
+A field is plain when it takes no argument, has no extension and no permission, and is either read by the
+default resolver (an attribute, or a dictionary's key) or by a synchronous Strawberry method that takes only
+the row (``self``, ``root``, ``Parent``). Its type may be anything: scalars, enums, objects, lists,
+interfaces, unions, and non-null at every level; an object's own selection must be plain too.
 
-- The value of *any* field whose whole sub-selection is plain is completed by one function, also when the field
-  itself is not plain (an async resolver of the root, say): this is the hot path.
-- In a mixed selection the plain fields are completed by one function and the others by the standard executor.
-- Fields of the root types are always *resolved* by the standard executor, so mutations and root resolvers run once.
+- The value of *any* field whose whole sub-selection is plain is completed by one function, also when the
+  field itself is not plain (an async resolver of the root, say): this is the hot path.
+- In a mixed selection the plain fields are completed by one function, the others by the standard executor.
+- Fields of the root types are always *resolved* by the standard executor: mutations and root resolvers run
+  once.
 
-The standard executor does the whole operation when schema middleware, a custom default resolver, a custom type
-resolver or a custom test for awaitables is in use, when the document holds ``@defer``, ``@stream`` or fragment
-variables, and when the variables of ``@skip`` and ``@include`` have no value. It completes a single value again, from
-the same value, when the compiled function meets something unusual: an exception, null in a non-null place, an
-awaitable, a generator or any iterable but list and tuple, a value of the wrong type, a type predicate that reads
-more of ``info`` than the schema and the field's name. Therefore a plain method may be called twice for
-one row (or more, once per level that falls back): it must be a getter without effects. A field found to give
+The standard executor does the whole operation when schema middleware, a custom default resolver, a custom
+type resolver or a custom test for awaitables is in use, when the document holds ``@defer``, ``@stream`` or
+fragment variables, and when a variable of ``@skip`` or ``@include`` has no value. It completes a single value
+again, from the same value, when the compiled function meets something unusual: an exception, null in a
+non-null place, an awaitable, a generator or any iterable but list and tuple, a value of the wrong type, a
+type predicate that reads more of ``info`` than the schema and the field's name. Therefore a plain method may
+be called more than once for one row (once more for each level that falls back): it must be a getter without
+effects, and so must ``is_type_of``, ``resolve_type`` and the serialisers of scalars. A field found to give
 awaitables is treated as not plain from then on.
-
-``is_type_of``, ``resolve_type`` and scalars' serialisers are called as often as the standard executor does, in the
-same order, and must be free of effects likewise.
 """
+
+# graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeArgument=false
 
 from __future__ import annotations
 
@@ -95,11 +99,13 @@ class Selection:
 class SelectionPlan:
     """The compiled functions of one operation under one valuation of its @skip and @include variables.
 
-    ``completers`` maps the identity of a field's details to the field's type and the function that completes its
-    value. The collected fields are kept, so that identities stay valid as long as the plan.
+    ``completers`` maps the identity of a field's details to the field's type and the function that completes
+    its value. The collected fields are kept, so that identities stay valid as long as the plan.
     """
 
-    def __init__(self, executor: CompiledExecutionContext, root: GraphQLObjectType, grouped: GroupedFieldSet) -> None:
+    def __init__(
+        self, executor: CompiledExecutionContext, root: GraphQLObjectType, grouped: GroupedFieldSet
+    ) -> None:
         self.root_fields = grouped
         self.sub_fields: dict[tuple[GraphQLObjectType, int], tuple[FieldDetailsList, CollectedFields]] = {}
         self.completers: dict[int, tuple[GraphQLOutputType, Callable[[Any], Any]]] = {}
@@ -151,16 +157,18 @@ class SelectionPlan:
 class _Operation:
     """What is known of one operation: the variables that choose its fields, and a plan for each choice."""
 
-    def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Fragments) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Fragments
+    ) -> None:
         self.schema = schema
         self.operation = operation
         self.fragments = tuple(fragments.values())
         self.plans: OrderedDict[tuple[bool, ...], SelectionPlan] = OrderedDict()
         self.condition_names: tuple[str, ...] = ()
         nodes = list(_nodes((operation, *self.fragments)))
-        self.can_be_planned = not any(fragment.variable_definitions for fragment in self.fragments) and not any(
-            node.name.value in _UNPLANNED_DIRECTIVES for node in nodes if node.kind == "directive"
-        )
+        self.can_be_planned = not any(
+            fragment.variable_definitions for fragment in self.fragments
+        ) and not any(node.name.value in _UNPLANNED_DIRECTIVES for node in nodes if node.kind == "directive")
         self.condition_names = tuple(sorted({name for node in nodes for name in _condition_names(node)}))
 
     def is_for(self, schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Fragments) -> bool:
@@ -198,7 +206,7 @@ def _condition_names(node: Any) -> Iterator[str]:
 class PlanCache:
     """Plans by operation, least recently used out first: at most `max_operations`, each with 8 valuations.
 
-    Operations are told apart by identity, so plans are found again only if the caller caches parsed documents.
+    Operations are told apart by identity: plans are found again only if the caller caches parsed documents.
     Safe to use from several threads.
     """
 
@@ -218,13 +226,14 @@ class PlanCache:
     def demote(self, definition: GraphQLField) -> None:
         """Treat the field as not plain from now on; every plan is made anew."""
         with self._lock:
-            self._demoted[id(definition)] = definition
-            self._operations.clear()
+            if id(definition) not in self._demoted:
+                self._demoted[id(definition)] = definition
+                self._operations.clear()
 
     def plan_for(
         self, executor: CompiledExecutionContext, root_type: GraphQLObjectType, grouped: GroupedFieldSet
     ) -> SelectionPlan | None:
-        """The plan of the executor's operation, made if need be; None if the standard executor must do it all."""
+        """The plan of the executor's operation, made if need be; None if the standard must do it all."""
         operation = self._operation(executor)
         if not operation.can_be_planned:
             return None
@@ -263,7 +272,7 @@ plans = PlanCache()
 
 
 class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
-    """Strawberry's executor with compiled completion; pass it as ``execution_context_class`` or ``executor_class``."""
+    """Strawberry's executor with compiled completion: an ``execution_context_class`` (``executor_class``)."""
 
     plan_cache = plans
     plan: SelectionPlan | None = None
@@ -310,14 +319,18 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         grouped_field_set: GroupedFieldSet,
         position_context: Any,
     ) -> AwaitableOrValue[dict[str, Any]]:
-        """Complete the plain fields by the compiled function and the others, or all, by the standard executor."""
+        """Complete the plain fields by the compiled function and the others, or all, by the standard one."""
         plan = self.plan
         if plan is None or path is None:
-            return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
+            return super().execute_fields(
+                parent_type, source_value, path, grouped_field_set, position_context
+            )
         selection = plan.selection(self, parent_type, grouped_field_set)
         plain = _attempt(selection.read, source_value)
         if plain is Undefined:
-            return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
+            return super().execute_fields(
+                parent_type, source_value, path, grouped_field_set, position_context
+            )
         if not selection.rest:
             return plain
         others = super().execute_fields(parent_type, source_value, path, selection.rest, position_context)
@@ -340,9 +353,7 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
             completed = _attempt(completer[1], result)
             if completed is not Undefined:
                 return completed
-        return super().complete_value(
-            return_type, field_details_list, info, path, result, position_context
-        )
+        return super().complete_value(return_type, field_details_list, info, path, result, position_context)
 
 
 def _attempt(function: Callable[[Any], Any] | None, value: Any) -> Any:

@@ -1,9 +1,13 @@
 """What a compiled selection may read without asking the executor, and how a leaf becomes its JSON value.
 
-Everything here answers one question about a value or a field: is it so plain that completing it cannot await,
-cannot raise and cannot differ from graphql-core's own answer? When in doubt the answer is :class:`Fallback`, and
-the standard executor completes the same value again.
+Everything here answers one question about a value or a field: is it so plain that completing it cannot
+await, cannot raise and cannot differ from graphql-core's own answer? When in doubt the answer is
+:class:`Fallback`, and the standard executor completes the same value again.
 """
+
+# graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -14,16 +18,34 @@ import keyword
 import types
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from graphql import GraphQLField, GraphQLSchema, Undefined
 from graphql.pyutils import is_awaitable
-from graphql.type.scalars import serialize_boolean, serialize_float, serialize_id, serialize_int, serialize_string
+from graphql.type.scalars import (
+    serialize_boolean,
+    serialize_float,
+    serialize_id,
+    serialize_int,
+    serialize_string,
+)
 from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.schema.types.base_scalars import isoformat
 from strawberry.types.field import StrawberryField
 
-__all__ = ["Fallback", "NotPlain", "PlainField", "PlanInfo", "leaf_condition", "make_leaf", "sober", "vet"]
+__all__ = [
+    "Fallback",
+    "NotPlain",
+    "PlainField",
+    "PlanInfo",
+    "enum_names",
+    "is_isoformat",
+    "leaf_condition",
+    "make_leaf",
+    "sober",
+    "vet",
+]
 
 
 class Fallback(BaseException):
@@ -68,7 +90,7 @@ _ORDINARY_LOOKUP = (types.WrapperDescriptorType, types.NoneType)
 
 
 def _looks_up_ordinarily(cls: type) -> bool:
-    """Whether instances cannot invent attributes (``__await__``, ``__class__``) that their class does not show."""
+    """Whether instances cannot invent ``__await__`` or ``__class__``: the class alone decides."""
     for base in cls.__mro__:
         own = vars(base)
         if "__getattr__" in own or (base is not object and "__class__" in own):
@@ -79,7 +101,7 @@ def _looks_up_ordinarily(cls: type) -> bool:
 
 
 def vet(value: Any) -> None:
-    """Raise Fallback unless the value is neither null, nor an exception, nor awaitable; remember its class."""
+    """Raise Fallback if the value is null, an exception or awaitable; else remember its class."""
     if value is None or value is Undefined or isinstance(value, Exception) or is_awaitable(value):
         raise Fallback
     cls = type(value)
@@ -89,10 +111,10 @@ def vet(value: Any) -> None:
 
 def read_default(source: Any, name: str) -> Any:
     """What graphql-core's default resolver reads; a callable needs the real info, so it falls back."""
-    value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if callable(value):  # pyright: ignore[reportUnknownArgumentType]
+    value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    if callable(value):
         raise Fallback
-    return value  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 class PlainField:
@@ -121,8 +143,8 @@ class PlainField:
             raise NotPlain
         if field.extensions or field.permission_classes or field.is_async or field.is_subscription:
             raise NotPlain
-        if getattr(resolve, "__module__", None) != GraphQLCoreConverter.__module__:
-            raise NotPlain
+        if _source_file(resolve) != _source_file(GraphQLCoreConverter.from_resolver):
+            raise NotPlain  # wrapped by somebody
         return self._attribute_reader(field) if field.base_resolver is None else _method_reader(field)
 
     def _attribute_reader(self, field: StrawberryField) -> Callable[[Any], Any]:
@@ -147,11 +169,17 @@ class PlainField:
             _close_fresh(value, self.read(source))
 
 
+def _source_file(function: Any) -> str | None:
+    """Where a function's code was written; unlike its module's name, not copied by functools.wraps."""
+    code = getattr(function, "__code__", None)
+    return code.co_filename if code is not None else None
+
+
 def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
     resolver = field.base_resolver
     if resolver is None or resolver.info_parameter is not None or field.arguments:
         raise NotPlain
-    function: Callable[..., Any] = resolver.wrapped_func  # pyright: ignore[reportAssignmentType]
+    function: Callable[..., Any] = cast("Any", resolver.wrapped_func)
     named = [p.name for p in (resolver.parent_parameter, resolver.root_parameter) if p is not None]
     if resolver.self_parameter and not named:
         return function
@@ -162,7 +190,7 @@ def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
 
 def _holds_awaitable(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return any(_holds_awaitable(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        return any(_holds_awaitable(item) for item in value)
     return is_awaitable(value)
 
 
@@ -170,7 +198,7 @@ def _close_fresh(value: Any, again: Any) -> None:
     if value is again:
         return
     if isinstance(value, (list, tuple)) and isinstance(again, (list, tuple)):
-        for item, item_again in zip(value, again, strict=False):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for item, item_again in zip(value, again, strict=False):
             _close_fresh(item, item_again)
     for coroutine in (value, again):
         if isinstance(coroutine, types.CoroutineType):
@@ -192,39 +220,36 @@ def leaf_condition(leaf_type: Any) -> str | None:
     return _IDENTITY_TESTS.get(leaf_type.coerce_output_value)
 
 
-def _enum_names(leaf_type: Any) -> dict[int, str]:
-    """Completed names of an enum's members by the members' identities (hashing a member is slower)."""
+def enum_names(leaf_type: Any) -> tuple[type | None, dict[int, str]]:
+    """An enum's class, and its members' names by the members' identities (hashing a member is slower)."""
     wrapped = leaf_type.wrapped_cls if isinstance(leaf_type, CustomGraphQLEnumType) else None
-    members: list[Any] = list(wrapped) if isinstance(wrapped, enum.EnumMeta) else []
+    if not isinstance(wrapped, enum.EnumMeta):
+        return None, {}
     names: dict[int, str] = {}
-    for member in members:
-        try:
+    for member in cast("list[Any]", list(wrapped)):
+        with suppress(
+            Exception
+        ):  # a member without a name is left to the standard executor, which refuses it
             names[id(member)] = leaf_type.coerce_output_value(member)
-        except Exception:  # noqa: S112 - a member without a name is completed, and refused, by the standard
-            continue
-    return names
+    return wrapped, names
 
 
 def make_leaf(leaf_type: Any, nullable: bool, field: PlainField | None) -> Callable[..., Any]:
     """The completion of one leaf value: ``complete(value, source)`` gives the JSON value or raises."""
     coerce = leaf_type.coerce_output_value
-    names = _enum_names(leaf_type)
-    wrapped = getattr(leaf_type, "wrapped_cls", None) if names else None
 
     def complete(value: Any, source: Any = None) -> Any:
         if value is None:
             if nullable:
                 return None
             raise Fallback
-        if wrapped is not None and type(value) is wrapped:
-            return names[id(value)]
         if type(value) not in sober:
             if field is not None:
                 field.vet(value, source)
             else:
                 vet(value)
         completed = coerce(value)
-        if type(completed) not in sober:
+        if completed is None or type(completed) not in sober:
             vet(completed)
         return completed
 

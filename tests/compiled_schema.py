@@ -1,4 +1,4 @@
-"""A schema with one field for every way a value can be completed, well or badly, for the differential test."""
+"""A schema with a field for every way a value can be completed, well or badly."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def later(value: Any) -> Any:
 @strawberry.type
 class Thing:
     id: strawberry.ID
-    text: str = "été \"quoted\" \\ \u2028"
+    text: str = 'été "quoted" \\ \u2028'
     text_or_null: str | None = None
     number: int = 7
     number_or_null: int | None = None
@@ -197,7 +197,9 @@ class Thing:
     tags_bad: list[str] | None = field(default_factory=lambda: cast("list[str]", ["a", None, "c"]))
     tags_text: list[str] | None = cast("list[str]", "abc")
     tags_set: list[str] | None = field(default_factory=lambda: cast("list[str]", {"only"}))
-    numbers_bad: list[int | None] = field(default_factory=lambda: cast("list[int | None]", [1, "x", None, 2**40]))
+    numbers_bad: list[int | None] = field(
+        default_factory=lambda: cast("list[int | None]", [1, "x", None, 2**40])
+    )
     matrix: list[list[int]] = field(default_factory=lambda: [[1, 2], [], [3]])
     matrix_bad: list[list[int] | None] | None = field(
         default_factory=lambda: cast("list[list[int] | None]", [[1], [2, None], None])
@@ -212,7 +214,9 @@ class Thing:
     cell_incomplete: Cell | None = field(default_factory=lambda: cast("Cell", object()))
     cells: list[Cell] = field(default_factory=lambda: [Cell(x=1), cast("Cell", PlainCell(2, 3))])
     cells_bad: list[Cell | None] = field(
-        default_factory=lambda: cast("list[Cell | None]", [PlainCell(1), PlainCell("z"), PlainCell(3, "z"), None])
+        default_factory=lambda: cast(
+            "list[Cell | None]", [PlainCell(1), PlainCell("z"), PlainCell(3, "z"), None]
+        )
     )
     owner: Node | None = field(default_factory=lambda: cast("Node", UserRow("u1", "Ada")))
     nosy: Node | None = field(default_factory=lambda: Nosy(id=strawberry.ID("n")))
@@ -360,7 +364,37 @@ def make_thing(name: str = "t", depth: int = 2) -> Thing:
 
 
 @strawberry.type
+class PageInfo:
+    has_next_page: bool
+    end_cursor: str | None
+
+
+@strawberry.type
+class UserEdge:
+    cursor: str
+    node: User
+
+
+@strawberry.type
+class UserConnection:
+    edges: list[UserEdge]
+    page_info: PageInfo
+
+
+@dataclass(slots=True)
+class Edge:
+    cursor: str
+    node: UserRow
+
+
+@strawberry.type
 class Query:
+    @strawberry.field
+    async def users(self, first: int = 20) -> UserConnection:
+        edges = [Edge(f"c{n}", UserRow(f"u{n}", f"User {n}")) for n in range(first)]
+        page = PageInfo(has_next_page=True, end_cursor=f"c{first - 1}")
+        return await later(UserConnection(edges=cast("list[UserEdge]", edges), page_info=page))
+
     @strawberry.field
     async def things(self, count: int = 3) -> list[Thing]:
         return await later([make_thing(f"t{n}", 1) for n in range(count)])

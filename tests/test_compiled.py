@@ -1,4 +1,4 @@
-"""The compiled executor gives what the standard executor gives: data, errors, and the order of both, to the byte."""
+"""The compiled executor gives what the standard executor gives, to the byte: data, errors, order."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import asyncio
 import gc
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from graphql import DocumentNode, GraphQLError, GraphQLList, GraphQLNonNull, Undefined, build_schema, parse
-from graphql.execution import execute, execute_sync, subscribe
-from graphql.execution.incremental import IncrementalExecutor
-from graphql.pyutils import AbortController
+from graphql import DocumentNode, GraphQLError, GraphQLList, GraphQLNonNull, parse
+from graphql.execution import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graph.compiled import CompiledExecutionContext, PlanCache, SelectionPlan
+from graph.compiled import CompiledExecutionContext, PlanCache
 
 from .compiled_schema import schema as rich_schema
 
@@ -27,12 +25,10 @@ SCHEMA = rich_schema._schema
 STANDARD = StrawberryGraphQLCoreExecutionContext
 
 
-def fresh_executor() -> type[CompiledExecutionContext]:
-    """A compiled executor class with a plan cache of its own."""
-    return type("Fresh", (CompiledExecutionContext,), {"plan_cache": PlanCache()})
+class Compiled(CompiledExecutionContext):
+    """With a plan cache of its own."""
 
-
-COMPILED = fresh_executor()
+    plan_cache = PlanCache(10_000)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +45,11 @@ async def outcome(
     effects: list[str] = []
     options = {"schema": SCHEMA, "is_awaitable": optimized_is_awaitable, **options}
     result = execute(
-        document=document, variable_values=variables, context_value=effects, executor_class=executor, **options
+        document=document,
+        variable_values=variables,
+        context_value=effects,
+        executor_class=executor,
+        **options,
     )
     if inspect.isawaitable(result):
         result = await result
@@ -74,11 +74,12 @@ def assert_same(
     document = parse(source)
     expected = runner.run(outcome(STANDARD, document, variables or {}, **options))
     for _ in range(3):
-        assert runner.run(outcome(COMPILED, document, variables or {}, **options)) == expected
+        assert runner.run(outcome(Compiled, document, variables or {}, **options)) == expected
     return expected
 
 
 # -- One operation for every field, in three places
+
 
 def sub_selection(type_: Any) -> str:
     while isinstance(type_, (GraphQLNonNull, GraphQLList)):
@@ -87,9 +88,13 @@ def sub_selection(type_: Any) -> str:
         "Cell": "{ y x }",
         "Node": "{ __typename id ... on Named { name } ... on Bot { version id } }",
         "Named": "{ shout name __typename ... on User { level id } }",
-        "Found": "{ __typename ... on User { name level } ... on Bot { v: version name } ... on Post { author { id } } }",
+        "Found": "{ __typename ... on User { name level } ... on Bot { v: version name } "
+        "... on Post { author { id } } }",
         "User": "{ id name }",
         "Thing": "{ id text textOrNull }",
+        "UserConnection": "{ edges { cursor } }",
+        "UserEdge": "{ cursor }",
+        "PageInfo": "{ endCursor }",
     }
     return selections.get(getattr(type_, "name", ""), "")
 
@@ -106,7 +111,8 @@ def field_operations() -> list[str]:
         if name in SCHEMA.get_type("Thing").fields:  # type: ignore[union-attr]
             operations += [
                 f"{{ things {{ id {field} color }} }}",
-                f"{{ thing {{ children {{ {field} child {{ a: {field} }} }} awaited }} syncThing {{ {field} }} }}",
+                f"{{ thing {{ children {{ {field} child {{ a: {field} }} }} awaited }} "
+                f"syncThing {{ {field} }} }}",
             ]
     return operations
 
@@ -114,15 +120,25 @@ def field_operations() -> list[str]:
 WRITTEN: list[tuple[str, dict[str, Any]]] = [
     ("{ __typename }", {}),
     ("{ a: __typename thing { __typename t: __typename } }", {}),
-    ("query A { thing { ...F } } fragment F on Thing { id ...G } fragment G on Thing { text cell { ...C } } "
-     "fragment C on Cell { y x }", {}),
-    ("{ thing { ...F ...F id ... { number ... on Thing { ratio ...F } } } } fragment F on Thing { id text }", {}),
+    (
+        "query A { thing { ...F } } fragment F on Thing { id ...G } "
+        "fragment G on Thing { text cell { ...C } } fragment C on Cell { y x }",
+        {},
+    ),
+    (
+        "{ thing { ...F ...F id ... { number ... on Thing { ratio ...F } } } } "
+        "fragment F on Thing { id text }",
+        {},
+    ),
     ("{ thing { cell { x } ...F cell { __typename } } } fragment F on Thing { cell { y } id }", {}),
     ("{ thing { child { id } child { child { id } } child { text child { number } } } }", {}),
     ("{ node(id: 1) { id ... on User { name level } ... on Bot { version } } }", {}),
-    ("{ node(id: \"bot\") { ... on Named { name } ... on Bot { version } __typename } }", {}),
-    ("{ a: node(id: 1) { ...N } b: node(id: \"bot\") { ...N } } fragment N on Node { id ...U ...B } "
-     "fragment U on User { name shout } fragment B on Bot { name }", {}),
+    ('{ node(id: "bot") { ... on Named { name } ... on Bot { version } __typename } }', {}),
+    (
+        '{ a: node(id: 1) { ...N } b: node(id: "bot") { ...N } } fragment N on Node { id ...U ...B } '
+        "fragment U on User { name shout } fragment B on Bot { name }",
+        {},
+    ),
     ("{ search { ... on Node { id } ... on Post { title author { name } } } }", {}),
     ("{ missing { id } requiredMissing { id } thing { id } }", {}),
     ("{ failing { id } missing { text } things(count: 0) { text } }", {}),
@@ -133,16 +149,27 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
     ("{ missing { id } thing { child { requiredNull awaited } text } }", {}),
     ("{ thing { loadedList loaded loadedBad } }", {}),
     ("{ things { loadedList loadedCell { x y } id loaded streamed generated informed } }", {}),
-    ("{ thing { echo a: echo(text: \"x\") b: echo(text: \"y\", times: 3) denied shouted informed } }", {}),
-    ("mutation { touch(name: \"a\") { id text boom } touchNow { id children { text } } b: touch(name: \"b\") "
-     "{ cells { x } } }", {}),
-    ("mutation { touchNow { requiredNull } touch(name: \"b\") { id } }", {}),
-    ("{ __schema { queryType { name } types { name kind fields { name type { name ofType { name } } } } } }", {}),
-    ("{ __type(name: \"Thing\") { name fields { name isDeprecated } } thing { id } }", {}),
+    ('{ thing { echo a: echo(text: "x") b: echo(text: "y", times: 3) denied shouted informed } }', {}),
+    (
+        'mutation { touch(name: "a") { id text boom } touchNow { id children { text } } b: touch(name: "b") '
+        "{ cells { x } } }",
+        {},
+    ),
+    ('mutation { touchNow { requiredNull } touch(name: "b") { id } }', {}),
+    (
+        "{ __schema { queryType { name } types { name kind "
+        "fields { name type { name ofType { name } } } } } }",
+        {},
+    ),
+    ('{ __type(name: "Thing") { name fields { name isDeprecated } } thing { id } }', {}),
     ("{ thing { text unknown { deep } cell { nope x } } nothingHere }", {}),
     ("{ thing { id @skip(if: true) text @include(if: true) number @include(if: false) } }", {}),
-    ("{ thing { ... @skip(if: true) { id } ...F @include(if: false) ... on Thing @skip(if: false) { ratio } } } "
-     "fragment F on Thing { text }", {}),
+    (
+        "{ thing { ... @skip(if: true) { id } ...F @include(if: false) "
+        "... on Thing @skip(if: false) { ratio } } } "
+        "fragment F on Thing { text }",
+        {},
+    ),
     ("{ thing @skip(if: true) { id } __typename }", {}),
     ("{ thing { cell { x @skip(if: true) } id } }", {}),
     ("query Q($n: Int = 2) { things(count: $n) { id echo(times: $n) } }", {}),
@@ -151,7 +178,10 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
     ("query Q($n: Int!) { things(count: $n) { id } }", {}),
     ("query Q($s: Boolean) { thing { id @skip(if: $s) text } }", {}),
     ("query Q($s: Boolean = true) { thing { id @skip(if: $s) text } }", {}),
-    ("query Q @experimental_disableErrorPropagation { thing { requiredNull cell { x } nullMade { x } } }", {}),
+    (
+        "query Q @experimental_disableErrorPropagation { thing { requiredNull cell { x } nullMade { x } } }",
+        {},
+    ),
     ("{ thing { nodes { ... on User { boom: name } ... on Bot { boom: id } } } }", {}),
     ("{ thing { matrix a: matrix matrixBad cube { y __typename } } }", {}),
     ("query A { thing { id } } query B { missing { id } }", {}),
@@ -163,9 +193,11 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
 ]
 VALUATIONS = [{"a": a, "b": b} for a in (True, False) for b in (True, False)]
 CONDITIONAL = [
-    "query Q($a: Boolean!, $b: Boolean!) { thing { id @skip(if: $a) text @include(if: $b) @skip(if: $a) number } }",
+    "query Q($a: Boolean!, $b: Boolean!) { thing { id @skip(if: $a) "
+    "text @include(if: $b) @skip(if: $a) number } }",
     "query Q($a: Boolean!, $b: Boolean!) { thing @include(if: $a) { ...F @skip(if: $b) } __typename } "
-    "fragment F on Thing { cell @include(if: $b) { x } owner { id @skip(if: $b) ... @include(if: $a) { __typename } } }",
+    "fragment F on Thing { cell @include(if: $b) { x } "
+    "owner { id @skip(if: $b) ... @include(if: $a) { __typename } } }",
     "query Q($a: Boolean!, $b: Boolean!) { things { boom @skip(if: $a) awaited @include(if: $b) text } }",
     "query Q($a: Boolean! = false, $b: Boolean!) { search { ... on User @include(if: $a) { name } "
     "... on Bot @skip(if: $b) { version } } }",
@@ -188,12 +220,23 @@ def test_corpus_is_large() -> None:
 
 # -- Made-up selections
 
-ROOTS = ["things", "thing", "syncThing", "missing", "search", 'node(id: "bot")', "node(id: 2)", "wrapped"]
+ROOTS = [
+    "users",
+    "users(first: 0)",
+    "things",
+    "thing",
+    "syncThing",
+    "missing",
+    "search",
+    'node(id: "bot")',
+    "node(id: 2)",
+    "wrapped",
+]
 
 
 @st.composite
 def selections(draw: st.DrawFn, type_: Any, depth: int) -> str:
-    """A selection set of the type: fields, aliases, duplicates, fragments inline, directives, at most `depth` deep."""
+    """A selection set of the type, at most `depth` deep: aliases, duplicates, fragments, directives."""
     while isinstance(type_, (GraphQLNonNull, GraphQLList)):
         type_ = type_.of_type
     fields = getattr(type_, "fields", {})
@@ -208,10 +251,14 @@ def selections(draw: st.DrawFn, type_: Any, depth: int) -> str:
             if sub_selection(fields[name].type) and not inner:
                 continue
             alias = draw(st.sampled_from(["", "", "a: ", "b: "]))
-            condition = draw(st.sampled_from(["", "", "", "@skip(if: $v)", "@include(if: $v)", "@skip(if: false)"]))
+            condition = draw(
+                st.sampled_from(["", "", "", "@skip(if: $v)", "@include(if: $v)", "@skip(if: false)"])
+            )
             parts.append(f"{alias}{name}{condition and ' ' + condition} {inner}")
         elif kind == "inline" and depth:
-            parts.append(f"... {draw(st.sampled_from(['', '@include(if: $v)']))} {draw(selections(type_, depth - 1))}")
+            parts.append(
+                f"... {draw(st.sampled_from(['', '@include(if: $v)']))} {draw(selections(type_, depth - 1))}"
+            )
         elif kind == "typed" and depth:
             member = draw(st.sampled_from(["User", "Bot", "Post", "Node", "Named", "Thing", "Cell"]))
             parts.append(f"... on {member} {draw(selections(SCHEMA.get_type(member), depth - 1))}")
