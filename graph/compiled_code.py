@@ -46,7 +46,7 @@ from graph.compiled_leaf import (
 
 __all__ = ["CodeWriter", "Scope"]
 
-_MAX_FIELDS = 2000
+_MAX_FIELDS = 500
 _MAX_INLINE_DEPTH = 6
 
 

@@ -6,7 +6,9 @@ import asyncio
 import datetime as dt
 import enum
 import functools
+import gc
 import inspect
+import weakref
 from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
@@ -158,6 +160,18 @@ def test_field_that_gives_an_awaitable_is_not_tried_again() -> None:
     assert executor.executed == ["thing", "thing.loaded", "thing.storedAwaitable"]
 
 
+def test_coroutine_stored_in_a_row_is_left_for_the_standard_executor() -> None:
+    async def value() -> int:
+        return 5
+
+    schema = build_schema("type Query { rows: [Row] } type Row { x: Int y: [Int] }")
+    document = parse("{ rows { x y } }")
+    executor = counting()
+    for _ in range(2):
+        result = run(executor, document, schema, root_value={"rows": [{"x": value(), "y": [value(), 1]}]})
+        assert (result.data, result.errors) == ({"rows": [{"x": 5, "y": [5, 1]}]}, None)
+
+
 # -- Plans are kept, told apart and bounded
 
 
@@ -180,6 +194,39 @@ def test_flood_of_documents_leaves_the_cache_bounded_and_a_used_plan_in_it(
         assert len(executor.plan_cache) <= 8
     monkeypatch.setattr("graph.compiled.CodeWriter", None)
     assert same(executor, known).errors is None
+
+
+def test_large_document_is_compiled_when_it_comes_again() -> None:
+    executor = counting()
+    document = parse("{ thing { " + " ".join(f"a{n}: text" for n in range(200)) + " } }")
+    same(executor, document)
+    assert len(executor.executed) == 201
+    executor.executed.clear()
+    same(executor, document)
+    assert executor.executed == ["thing"]
+
+
+def test_more_fields_than_one_function_may_have() -> None:
+    executor = counting()
+    document = parse("{ thing { " + " ".join(f"a{n}: text b{n}: cell {{ x }}" for n in range(300)) + " } }")
+    same(executor, document)
+    same(executor, document)
+    assert len(executor.executed) > 601
+
+
+def test_plan_holds_nothing_of_the_request() -> None:
+    class Context:
+        pass
+
+    executor = counting()
+    document = parse("query Q($n: Int!) { things(count: $n) { id awaited nodes { id } } }")
+    context = Context()
+    gone = weakref.ref(context)
+    assert same(executor, document, variable_values={"n": 1}, context_value=context).errors is None
+    del context
+    gc.collect()
+    assert gone() is None
+    assert len(executor.plan_cache) == 1
 
 
 def test_flood_of_valuations_is_bounded() -> None:
