@@ -209,9 +209,8 @@ class CodeWriter:
             self._line(place.indent, "if answer is not True: refuse(answer)")
         try:
             collected = self.scope.collect_subfields(type_, details)
-        except (
-            GraphQLError
-        ) as error:  # a directive's argument is wrong: the standard executor says so in its place
+        except GraphQLError as error:
+            # A directive's argument is wrong: the standard executor says so, in its place.
             raise NotPlain from error
         if collected.new_defer_usages:
             raise NotPlain

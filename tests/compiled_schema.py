@@ -313,6 +313,10 @@ class Thing:
         return await later([Cell(x=1), None])
 
     @strawberry.field
+    async def awaited_null_bad(self) -> list[Cell] | None:
+        return await later([Cell(x=1), None])
+
+    @strawberry.field
     async def awaited_boom(self) -> int | None:
         return await later(CodedError("late and coded"))
 
