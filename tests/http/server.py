@@ -35,6 +35,9 @@ class Context:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def close(self) -> None:
+        """Nothing is left to end."""
+
 
 Info = strawberry.Info[Context, None]
 
