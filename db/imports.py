@@ -38,6 +38,16 @@ FROM unnest(%s::date[]) AS month, (SELECT pg_advisory_xact_lock(7864511245003)) 
 ORDER BY month
 """
 
+RUN_LOG_MONTHS: LiteralString = """
+SELECT split_part(relname, '_', 4)::integer, split_part(relname, '_', 5)::integer
+FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = 'biz.ai_run_logs'::regclass AND relname ~ '^ai_run_logs_[0-9]{4}_[0-9]{2}$'
+"""
+
+RUN_LOG_IS_PARTITIONED: LiteralString = """
+SELECT relkind = 'p' FROM pg_class WHERE oid = 'biz.ai_run_logs'::regclass
+"""
+
 KNOWN_EXTERNAL_IDS: LiteralString = """
 SELECT site_id, external_id FROM runglass.run_external_ids
 JOIN unnest(%s::text[], %s::text[]) AS row(site_id, external_id) USING (site_id, external_id)
@@ -88,6 +98,12 @@ class RunLogImport:
         rows = self._connection.execute(TARGET_COLUMNS).fetchall()
         return [TargetColumn(*row) for row in rows]
 
+    def months(self) -> set[tuple[int, int]] | None:
+        """The (year, month) that have a partition of their own, or None where the log has no partitions."""
+        if self._connection.execute(RUN_LOG_IS_PARTITIONED).fetchone() != (True,):
+            return None
+        return {(year, month) for year, month in self._connection.execute(RUN_LOG_MONTHS).fetchall()}
+
     def ensure_months(self, months: Iterable[datetime]) -> None:
         """Make and commit the partitions of these months (any moment within each) where they are missing."""
         self._connection.execute(ENSURE_MONTHS, ([month.date() for month in months],))
@@ -132,6 +148,12 @@ class RunLogImport:
         """Give up what was written."""
         with contextlib.suppress(psycopg.Error):
             self._stack.__exit__(_Abandoned, _Abandoned(), None)
+        self._lookups = None
+
+    def restart(self) -> None:
+        """Give up what was written, to begin again."""
+        self.abandon()
+        self._connection.rollback()
 
 
 class _Abandoned(Exception):

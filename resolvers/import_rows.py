@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import compress
@@ -23,7 +24,7 @@ Cells = dict[str, list[Any]]
 class CheckedBatch:
     """The good rows of a batch, as cells by column name, and the bad ones."""
 
-    lines: list[int]
+    lines: Sequence[int]
     cells: Cells
     bad: list[BadRow]
 
@@ -38,7 +39,7 @@ class CheckedBatch:
 
 
 def check_batch(plan: Plan, batch: Batch, *, now: datetime, shift: timedelta) -> CheckedBatch:
-    """Check every cell and fill in what the file leaves out. `now` is naive UTC, and so are all times."""
+    """Check every cell and fill in what the file leaves out. All times are in UTC."""
     count = len(batch.lines)
     reasons: Reasons = {}
     cells: Cells = {}

@@ -10,13 +10,14 @@ import contextlib
 import csv
 import gzip
 import io
+import re
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, compress, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -28,6 +29,7 @@ BATCH_ROWS = 2048
 _DELIMITERS = (",", ";", "\t", "|")
 # Prompts are long; the csv module's own limit is 128 kB.
 _LONGEST_CELL = 64 * 1024 * 1024
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -42,7 +44,7 @@ class BadRow(NamedTuple):
 class Batch:
     """Some rows of the file. `columns` maps each wanted source to its cells, in the order of `lines`."""
 
-    lines: list[int]
+    lines: Sequence[int]
     columns: dict[str, list[str | None]]
     bad: list[BadRow]
     # How far into the file, in bytes as stored, this batch ends.
@@ -150,37 +152,40 @@ def _csv_batches(
 ) -> Iterator[Batch]:
     width = len(header)
     places = {source: header.index(source) for source in wanted}
-    while True:
-        lines: list[int] = []
-        rows: list[list[str]] = []
-        bad: list[BadRow] = []
-        ended = _read_rows(reader, width, size, lines, rows, bad)
-        cells = list(zip(*rows, strict=True)) or [()] * width
-        columns = {source: [cell or None for cell in cells[place]] for source, place in places.items()}
+    ended = False
+    while not ended:
+        lines, rows, bad, ended = _read_rows(reader, size)
+        if set(map(len, rows)) - {width}:
+            bad += [
+                BadRow(line, f"has {len(row)} fields, the header has {width}")
+                for line, row in zip(lines, rows, strict=True)
+                if row and len(row) != width
+            ]
+            good = [len(row) == width for row in rows]
+            lines, rows = list(compress(lines, good)), list(compress(rows, good))
+        columns = {source: [row[place] or None for row in rows] for source, place in places.items()}
         yield Batch(lines, columns, bad, tell())
-        if ended:
-            return
 
 
-def _read_rows(
-    reader: Any, width: int, size: int, lines: list[int], rows: list[list[str]], bad: list[BadRow]
-) -> bool:
-    """Read up to `size` rows; True at the end of the file."""
-    for _ in range(size):
-        line = reader.line_num + 1
-        try:
-            row: list[str] | None = next(reader, None)
-        except csv.Error as error:
-            bad.append(BadRow(line, _csv_reason(error)))
-            continue
-        if row is None:
-            return True
-        if len(row) == width:
-            rows.append(row)
-            lines.append(line)
-        elif row:
-            bad.append(BadRow(line, f"has {len(row)} fields, the header has {width}"))
-    return False
+def _read_rows(reader: Any, size: int) -> tuple[Sequence[int], list[list[str]], list[BadRow], bool]:
+    """Up to `size` rows with the lines they begin on, a row that is no CSV, and whether the file ended."""
+    first = reader.line_num + 1
+    rows: list[list[str]] = []
+    bad: list[BadRow] = []
+    try:
+        # Where this raises, the rows before the bad one are in the list.
+        rows.extend(islice(reader, size))
+    except csv.Error as error:
+        bad.append(BadRow(0, _csv_reason(error)))
+    if not bad and reader.line_num - first + 1 == len(rows):
+        return range(first, first + len(rows)), rows, bad, len(rows) < size
+    *lines, line = accumulate(map(_height, rows), initial=first)
+    return lines, rows, [BadRow(line, row.reason) for row in bad], not bad and len(rows) < size
+
+
+def _height(row: list[str]) -> int:
+    """How many lines a row takes."""
+    return 1 + sum(len(_LINE_BREAK.findall(cell)) for cell in row)
 
 
 def _csv_reason(error: csv.Error) -> str:

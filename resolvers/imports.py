@@ -25,6 +25,8 @@ MOST_BAD_ROWS_KEPT = 20
 # A log of more months than this has its oldest rows in the partition for the rest.
 _MOST_MONTHS = 120
 _DAY = timedelta(days=1)
+_NO_TIME = timedelta()
+_SHORTEST_MONTH = timedelta(days=28)
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class ImportReport:
     def add_good(self, batch: CheckedBatch) -> None:
         """Count the rows of a batch that is written."""
         created = batch.cells["created_at"]
-        first, last = min(created).replace(tzinfo=UTC), max(created).replace(tzinfo=UTC)
+        first, last = min(created), max(created)
         self.rows += len(created)
         self.tokens += sum(batch.cells["tokens_used"])
         self.first_created_at = min(self.first_created_at or first, first)
@@ -82,25 +84,30 @@ def import_run_logs(
 
     Where the file leaves them out: tokens_used is the sum of prompt_tokens and completion_tokens; status is
     failed where there is an error_message, else success; of created_at, finished_at and latency_ms each
-    follows from the other two, and created_at is `now` where the file has no times at all.
+    follows from the other two, and created_at is `now` where a CSV has no column of times.
 
     Raises ImportUsageError for a wrong file, column or value; ImportFailed for an empty or damaged file;
     db.errors.Unavailable where the database is gone. Nothing is loaded then.
     """
-    moment = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
     with open_source(file) as source, open_import(dsn) as loading:
         targets = loading.target_columns()
         if not targets:
             raise ImportFailed("the database has no run log yet: run `runglass migrate`")
         plan = make_plan(targets, source.header, columns, constants)
+        run = _Run(loading, source, plan, moment, skip_bad)
+        if not shift_to_now:
+            try:
+                return run.load(progress, months=loading.months())
+            except _MonthMissing:
+                # Only now is it worth reading the file once more, to know which months it needs.
+                loading.restart()
         days, last = _read_days(source, plan, moment, progress)
-        shift = timedelta()
-        if shift_to_now:
-            if last is None:
-                raise ImportUsageError("--shift-to-now: the file has no created_at to shift")
-            shift = moment - last
+        if shift_to_now and last is None:
+            raise ImportUsageError("--shift-to-now: the file has no created_at to shift")
+        shift = moment - last if shift_to_now and last else timedelta()
         loading.ensure_months(_months(days, shift))
-        return _Run(loading, source, plan, moment, shift, skip_bad).load(progress)
+        return run.load(progress, shift=shift)
 
 
 def _read_days(
@@ -125,10 +132,25 @@ def _read_days(
 
 def _months(days: set[date], shift: timedelta) -> list[datetime]:
     # Shifted, a day lies on two; and a run may have begun the day before it finished.
-    around = (-_DAY, timedelta(), _DAY)
-    moved = [datetime.combine(day, time()) + shift + extra for day in days for extra in around]
+    around = (-_DAY, _NO_TIME, _DAY)
+    moved = [datetime.combine(day, time(), UTC) + shift + extra for day in days for extra in around]
     months = {moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for moment in moved}
     return sorted(months)[-_MOST_MONTHS:]
+
+
+def _require_months(checked: CheckedBatch, months: set[tuple[int, int]] | None) -> None:
+    if months is None:
+        return
+    created = checked.cells["created_at"]
+    ends = min(created), max(created)
+    # A batch that spans more than a month's end is looked at row by row.
+    near = (ends[1] - ends[0]) < _SHORTEST_MONTH
+    if any((moment.year, moment.month) not in months for moment in (ends if near else created)):
+        raise _MonthMissing
+
+
+class _MonthMissing(Exception):
+    """A row lies in a month that has no partition of its own yet."""
 
 
 class _Run:
@@ -140,26 +162,34 @@ class _Run:
         source: Source,
         plan: Plan,
         now: datetime,
-        shift: timedelta,
         skip_bad: bool,
     ) -> None:
         self._loading = loading
         self._source = source
         self._plan = plan
         self._now = now
-        self._shift = shift
         self._skip_bad = skip_bad
-        self._report = ImportReport(ignored_columns=plan.ignored)
+        self._report = ImportReport()
         self._external_ids: dict[tuple[str, str], int] = {}
         # The line of every row written, because the server counts rows.
         self._lines = array("q")
 
-    def load(self, progress: Progress) -> ImportReport:
+    def load(
+        self,
+        progress: Progress,
+        *,
+        shift: timedelta = _NO_TIME,
+        months: set[tuple[int, int]] | None = None,
+    ) -> ImportReport:
+        """Check and write the whole file. Raises _MonthMissing for a row outside `months` (None is any)."""
+        self._report = ImportReport(ignored_columns=self._plan.ignored)
+        self._external_ids.clear()
+        self._lines = array("q")
         writing = True
         self._loading.begin([column.name for column in self._plan.columns])
         try:
             for batch in self._source.batches(sorted(set(self._plan.sources.values()))):
-                checked = check_batch(self._plan, batch, now=self._now, shift=self._shift)
+                checked = check_batch(self._plan, batch, now=self._now, shift=shift)
                 checked.drop(self._repeated_external_ids(checked))
                 self._report.add_bad(checked.bad)
                 if writing and self._report.bad_rows and not self._skip_bad:
@@ -167,6 +197,7 @@ class _Run:
                     writing = False
                     self._loading.abandon()
                 if writing and checked.lines:
+                    _require_months(checked, months)
                     self._write(checked)
                 progress("loading", batch.position, self._source.size)
             if writing:
