@@ -93,7 +93,7 @@ class Engine:
 
     `rules` run after the limits and before the standard rules. `execution_context_class` is a graphql-core
     executor class; the schema's own is the default. `cache_size` is the memory for parsed documents in bytes.
-    Strawberry's schema extensions are not run.
+    A schema with Strawberry's schema extensions is refused: they would not run.
     """
 
     def __init__(
@@ -106,6 +106,8 @@ class Engine:
         limits: Limits | None = None,
         errors: ErrorFormatter | None = None,
     ) -> None:
+        if schema.extensions:
+            raise ValueError("the engine does not run Strawberry's schema extensions")
         self.limits = limits or Limits()
         self.errors = errors or ErrorFormatter()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]

@@ -34,6 +34,7 @@ class Context:
     allow_introspection: bool = True
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    hanging: int = 0
 
 
 Info = strawberry.Info[Context, None]
@@ -168,11 +169,15 @@ class Query:
 
     @strawberry.field
     async def hang(self, info: Info) -> str | None:
-        info.context.started.set()
+        context = info.context
+        context.hanging += 1
+        context.started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            info.context.cancelled.set()
+            context.hanging -= 1
+            if not context.hanging:
+                context.cancelled.set()
         return None
 
 
