@@ -188,6 +188,14 @@ def test_a_page_of_a_variable_costs_what_the_variable_says(
     assert prepared.cost == 2 + 100 * (1 + 2 + 100)
 
 
+def test_wrong_values_of_a_variable_do_not_change_the_cost_of_right_ones() -> None:
+    engine = build_engine()
+    prepared = engine.prepare(PAGES)
+    costs = [engine.cost(prepared, {"n": n}) for n in (True, 1, "x", None, [], {}, 1.0)]
+    assert costs == [2 + outer * (1 + 2 + 20) for outer in (100, 1, 100, 20, 100, 100, 100)]
+    assert engine.cost(prepared, {}) == 2 + 4 * (1 + 2 + 20)
+
+
 def test_a_variable_cannot_pass_the_limit() -> None:
     engine = build_engine(Limits(max_cost=1_000))
     prepared = engine.prepare(PAGES)

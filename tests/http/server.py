@@ -29,6 +29,10 @@ class Unavailable(Exception):
     """A database that is gone; its text names a host."""
 
 
+class SecretRow:
+    """A row of no type of the schema."""
+
+
 @dataclass
 class Context:
     allow_introspection: bool = True
@@ -148,12 +152,16 @@ class Query:
         raise RuntimeError("the password is hunter2")
 
     @strawberry.field
-    def booms(self) -> list[Job | None]:
-        return [None for _ in range(3)]
-
-    @strawberry.field
     def failing_rows(self) -> list["FailingRow"]:
         return [FailingRow() for _ in range(30)]
+
+    @strawberry.field
+    def broken_node(self) -> Node | None:
+        return SecretRow()  # type: ignore[return-value]
+
+    @strawberry.field
+    def broken_rows(self) -> list["BrokenRow"]:
+        return [BrokenRow() for _ in range(30)]
 
     @strawberry.field
     def refused(self) -> str | None:
@@ -179,6 +187,13 @@ class Query:
             if not context.hanging:
                 context.cancelled.set()
         return None
+
+
+@strawberry.type
+class BrokenRow:
+    @strawberry.field
+    def value(self) -> str | None:
+        raise RuntimeError("the password is hunter2")
 
 
 @strawberry.type
