@@ -65,6 +65,14 @@ BOMBS = {
         )
         + " fragment f20 on Job { id }",
     ),
+    "the schema again and again": (
+        "introspection",
+        "{ " + " ".join(f"a{number}: __schema {{ types {{ name }} }}" for number in range(6)) + " }",
+    ),
+    "the schema's fields again and again": (
+        "introspection",
+        "{ __schema { types { " + " ".join(f"a{n}: fields {{ name }}" for n in range(6)) + " } } }",
+    ),
     "one field again and again": ("comparisons", "{" + " __typename" * 200 + "}"),
     "one field again and again in fragments": (
         "comparisons",
