@@ -182,3 +182,12 @@ def test_strawberry_schema_uses_it_as_its_execution_context() -> None:
     result = asyncio.run(schema.execute("{ users(first: 2) { edges { node { id shout } } } }"))
     assert result.errors is None
     assert executor.executed == ["users"]
+
+
+@pytest.mark.parametrize("argument", ["", "(n: 3)", '(n: "bad")', "(n: $n)"])
+def test_arguments_of_a_field_without_resolver(argument: str) -> None:
+    schema = build_schema("type Query { rows: [Row] } type Row { x(n: Int!): Int y: Int }")
+    root = {"rows": [{"x": 1, "y": 2}, {"x": lambda _info, n: n}]}
+    document = f"query Q($n: Int = 4) {{ rows {{ y x{argument} }} }}"
+    result = same(counting(), document, schema=schema, root_value=root)
+    assert bool(result.errors) is (argument in ("", '(n: "bad")'))
