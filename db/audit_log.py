@@ -9,8 +9,10 @@ from psycopg.types.json import Jsonb
 from db.pool import Connection
 
 INSERT_AUDIT_ENTRY: LiteralString = """
-INSERT INTO runglass.audit_log (actor, address, action, site_id, target_kind, target_id, before, after)
-VALUES (%(actor)s, %(address)s, %(action)s, %(site_id)s, %(target_kind)s, %(target_id)s, %(before)s, %(after)s)
+INSERT INTO runglass.audit_log
+    (actor, address, action, site_id, target_kind, target_id, before, after)
+VALUES
+    (%(actor)s, %(address)s, %(action)s, %(site_id)s, %(target_kind)s, %(target_id)s, %(before)s, %(after)s)
 """
 
 

@@ -73,6 +73,7 @@ class RunLogFilter:
     tokens_min: int | None = None
     tokens_max: int | None = None
     error_contains: str | None = None
+    trigger_job_id: int | None = None
 
 
 RUN_LOG_COLUMNS: LiteralString = """
@@ -100,7 +101,8 @@ RETURNING 0, site_id, external_id
 """
 
 # The runs' values come in a JSON document and take the types of the table's own columns.
-INSERT_RUNS: LiteralString = """
+INSERT_RUNS = SiteStatement(
+    """
 WITH added AS (
     INSERT INTO biz.ai_run_logs (
         site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text, tokens_used,
@@ -112,13 +114,14 @@ WITH added AS (
         coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, status, error_message, model,
         external_id, coalesce(created_at, now()), finished_at
     FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
+    WHERE {scope}
     RETURNING id, site_id::text AS site_id, external_id, created_at
 ), claimed AS (
     UPDATE runglass.run_external_ids AS ids SET run_id = added.id, created_at = added.created_at
     FROM added WHERE ids.site_id = added.site_id AND ids.external_id = added.external_id
 )
-SELECT id, site_id, external_id FROM added
-"""
+SELECT id, site_id, external_id FROM added"""
+)
 
 LOCK_EXTERNAL_IDS: LiteralString = """
 SELECT ids.run_id, ids.site_id, ids.external_id
@@ -129,7 +132,8 @@ FOR UPDATE OF ids
 """
 
 # What a report leaves out keeps its value, so that a run may be reported in pieces.
-UPDATE_RUNS: LiteralString = """
+UPDATE_RUNS = SiteStatement(
+    """
 UPDATE biz.ai_run_logs AS run SET
     app_type = report.app_type,
     status = report.status,
@@ -148,8 +152,9 @@ UPDATE biz.ai_run_logs AS run SET
 FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s) AS report
 JOIN runglass.run_external_ids AS ids
     ON ids.site_id = report.site_id::text AND ids.external_id = report.external_id
-WHERE run.id = ids.run_id AND run.created_at = ids.created_at
-"""
+WHERE run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}""",
+    column="run.site_id",
+)
 
 _STATUS_WORDS: dict[str, LiteralString] = {
     "pending": "'pending'",
@@ -172,6 +177,7 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "latency_max": "latency_ms <= %(latency_max)s",
     "tokens_min": "tokens_used >= %(tokens_min)s",
     "tokens_max": "tokens_used <= %(tokens_max)s",
+    "trigger_job_id": "trigger_job_id = %(trigger_job_id)s",
     "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
 }
 
@@ -232,7 +238,9 @@ async def list_runs_of_jobs(
     }
 
 
-async def record_runs(connection: Connection, *, runs: Sequence[dict[str, Any]]) -> tuple[list[int], int]:
+async def record_runs(
+    connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]]
+) -> tuple[list[int], int]:
     """Add runs, or change those whose external id the site already has; within the caller's transaction.
 
     `runs` have the table's column names; the caller has checked that each site is within its scope and that
@@ -240,17 +248,26 @@ async def record_runs(connection: Connection, *, runs: Sequence[dict[str, Any]])
     """
     claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
     new = {(row.site_id, row.external_id) for row in claimed}
-    named = [run for run in runs if run["external_id"] is not None]
-    known = [run for run in named if (run["site_id"], run["external_id"]) not in new]
-    ids: dict[tuple[str, str | None], int] = {}
-    if known:
-        locked = await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, {"runs": Jsonb(known)})
-        ids |= {(row.site_id, row.external_id): row.id for row in locked}
-        await connection.execute(UPDATE_RUNS, {"runs": Jsonb(known)})
+    known = [
+        run
+        for run in runs
+        if run["external_id"] is not None and (run["site_id"], run["external_id"]) not in new
+    ]
+    ids = await _update_known(connection, scope, known) if known else {}
     fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
-    added = await fetch_plain(connection, RecordedRow, INSERT_RUNS, {"runs": Jsonb(fresh)}) if fresh else []
+    added: list[RecordedRow] = []
+    if fresh:
+        added = await fetch_all(connection, RecordedRow, INSERT_RUNS, scope, {"runs": Jsonb(fresh)})
     ids |= {(row.site_id, row.external_id): row.id for row in added if row.external_id is not None}
-    unnamed = iter(row.id for row in added if row.external_id is None)
-    return [
-        ids[key] if (key := (run["site_id"], run["external_id"])) in ids else next(unnamed) for run in runs
-    ], len(fresh)
+    # Rows without an external id come back in the order in which they went in.
+    unnamed = iter([row.id for row in added if row.external_id is None])
+    keys = [(run["site_id"], run["external_id"]) for run in runs]
+    return [ids[key] if key in ids else next(unnamed) for key in keys], len(fresh)
+
+
+async def _update_known(
+    connection: Connection, scope: Scope, known: list[dict[str, Any]]
+) -> dict[tuple[str, str | None], int]:
+    locked = await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, {"runs": Jsonb(known)})
+    await connection.execute(UPDATE_RUNS.sql(scope), {"runs": Jsonb(known), **scope.parameters()})
+    return {(row.site_id, row.external_id): row.id for row in locked}

@@ -43,6 +43,8 @@ class TriggerJobFilter:
     statuses: tuple[str, ...] | None = None
     member_id: str | None = None
     is_forced: bool | None = None
+    retry_of_id: int | None = None
+    batch_id: UUID | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
 
@@ -108,6 +110,8 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "event_type": "event_type = %(event_type)s",
     "member_id": "member_id = %(member_id)s",
     "is_forced": "is_forced = %(is_forced)s",
+    "retry_of_id": "retry_of_id = %(retry_of_id)s",
+    "batch_id": "batch_id = %(batch_id)s",
     **CREATED_RANGE,
 }
 

@@ -1,0 +1,32 @@
+"""Questions to the server about itself."""
+
+from __future__ import annotations
+
+from typing import LiteralString, NamedTuple
+
+from db.pool import Connection, fetch_plain
+
+MISSING_PRIVILEGES: LiteralString = """
+SELECT lower(needed.privilege) || ' ' || needed.relation
+FROM (VALUES
+    ('biz.ai_run_logs', 'SELECT'), ('biz.ai_run_logs', 'INSERT'), ('biz.ai_run_logs', 'UPDATE'),
+    ('biz.ai_trigger_jobs', 'SELECT'), ('biz.ai_trigger_jobs', 'INSERT'), ('biz.ai_trigger_jobs', 'UPDATE'),
+    ('biz.ai_cache', 'SELECT'), ('biz.ai_cache', 'UPDATE'),
+    ('runglass.batches', 'INSERT'), ('runglass.audit_log', 'INSERT')
+) AS needed(relation, privilege)
+WHERE NOT has_table_privilege(needed.relation, needed.privilege)
+"""
+
+
+class _Privilege(NamedTuple):
+    text: str
+
+
+async def server_version(connection: Connection) -> int:
+    """The server's version as a number, such as 180004."""
+    return connection.info.server_version
+
+
+async def missing_privileges(connection: Connection) -> list[str]:
+    """What the role would have to be granted, such as `insert biz.ai_run_logs`."""
+    return [row.text for row in await fetch_plain(connection, _Privilege, MISSING_PRIVILEGES)]

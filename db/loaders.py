@@ -1,0 +1,179 @@
+"""Loaders: many single loads of one operation become one statement.
+
+A `Loaders` belongs to one operation of one caller (one event, in a subscription): it remembers what it
+loaded, so it must never be shared between callers. Make it within the running loop; `cancel` it at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from aiodataloader import DataLoader
+
+from db.alerts import AlertRow, get_alerts
+from db.batches import BatchRow, get_batches
+from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
+from db.keyset import Page, PageRequest
+from db.pool import Connection, Database
+from db.run_logs import RunLogRow, RunTextRow, get_run_logs, get_run_texts, list_runs_of_jobs
+from db.scope import Scope
+from db.trigger_jobs import ParentColumn, TriggerJobRow, get_trigger_jobs, list_jobs_of_parents
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
+LoadMany = Callable[[Sequence[KeyT]], Awaitable[Mapping[KeyT, ValueT]]]
+
+# Longer lists of ids make no statement faster.
+_MAX_BATCH = 1000
+
+
+class LoadCancelled(Exception):
+    """The operation ended before the load did."""
+
+
+class Loader(Generic[KeyT, ValueT]):
+    """Loads values by key in batches; a key without a value gives None.
+
+    Two guards around aiodataloader: a waiter that is cancelled does not cancel the load of the others
+    (`shield`), and a cancelled batch fails its waiters instead of leaving them hanging.
+    """
+
+    def __init__(self, load_many: LoadMany[KeyT, ValueT], running: set[asyncio.Task[Any]]) -> None:
+        self._load_many = load_many
+        self._running = running
+        self._loader: DataLoader[KeyT, ValueT | None] = DataLoader(self._batch, max_batch_size=_MAX_BATCH)
+
+    async def load(self, key: KeyT) -> ValueT | None:
+        """The value of a key. Raises `LoadCancelled` when the operation is over, and what the load raised."""
+        return await asyncio.shield(self._loader.load(key))
+
+    async def _batch(self, keys: list[KeyT]) -> list[ValueT | None]:
+        task = asyncio.ensure_future(self._load_many(keys))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            found = await task
+        except asyncio.CancelledError as error:
+            raise LoadCancelled from error
+        return [found.get(key) for key in keys]
+
+
+PageKey = tuple[Any, PageRequest]
+
+
+class Loaders:
+    """Every loader of one operation, each made when it is first asked for."""
+
+    def __init__(self, database: Database, scope: Scope) -> None:
+        self._database = database
+        self._scope = scope
+        self._running: set[asyncio.Task[Any]] = set()
+        self._loaders: dict[str, Loader[Any, Any]] = {}
+
+    def cancel(self) -> None:
+        """Cancel what is still being loaded: nobody waits for it any more."""
+        for task in self._running:
+            task.cancel()
+
+    @property
+    def run_logs(self) -> Loader[int, RunLogRow]:
+        """Runs by id."""
+        return self._by_id("run_logs", get_run_logs)
+
+    @property
+    def run_texts(self) -> Loader[int, RunTextRow]:
+        """Prompts and responses by run id."""
+        return self._by_id("run_texts", get_run_texts)
+
+    @property
+    def alerts(self) -> Loader[int, AlertRow]:
+        """Alerts by run id."""
+        return self._by_id("alerts", get_alerts)
+
+    @property
+    def trigger_jobs(self) -> Loader[int, TriggerJobRow]:
+        """Jobs by id."""
+        return self._by_id("trigger_jobs", get_trigger_jobs)
+
+    @property
+    def batches(self) -> Loader[UUID, BatchRow]:
+        """Batches by id."""
+        return self._by_id("batches", get_batches)
+
+    @property
+    def cache_entries(self) -> Loader[int, CacheEntryRow]:
+        """Cache entries by id."""
+        return self._by_id("cache_entries", get_cache_entries)
+
+    @property
+    def cache_results(self) -> Loader[int, CacheResultRow]:
+        """Cached answers by entry id."""
+        return self._by_id("cache_results", get_cache_results)
+
+    @property
+    def runs_of_jobs(self) -> Loader[PageKey, Page[RunLogRow]]:
+        """One page of the runs of a job, by (job id, page)."""
+        return self._get("runs_of_jobs", partial(self._load_pages, self._runs_of_jobs))
+
+    @property
+    def retries_of_jobs(self) -> Loader[PageKey, Page[TriggerJobRow]]:
+        """One page of the retries of a job, by (job id, page)."""
+        load = partial(self._jobs_of_parents, "retry_of_id")
+        return self._get("retries_of_jobs", partial(self._load_pages, load))
+
+    @property
+    def jobs_of_batches(self) -> Loader[PageKey, Page[TriggerJobRow]]:
+        """One page of the jobs of a batch, by (batch id, page)."""
+        load = partial(self._jobs_of_parents, "batch_id")
+        return self._get("jobs_of_batches", partial(self._load_pages, load))
+
+    def of(self, name: str, load_many: LoadMany[Any, Any]) -> Loader[Any, Any]:
+        """A loader of a use-case of its own, such as the blocks of the dashboard; one per name."""
+        return self._get(name, load_many)
+
+    def _get(self, name: str, load_many: LoadMany[Any, Any]) -> Loader[Any, Any]:
+        loader = self._loaders.get(name)
+        if loader is None:
+            loader = self._loaders[name] = Loader(load_many, self._running)
+        return loader
+
+    def _by_id(self, name: str, get_rows: Callable[..., Awaitable[list[Any]]]) -> Loader[Any, Any]:
+        return self._get(name, partial(self._load_rows, get_rows))
+
+    async def _load_rows(
+        self, get_rows: Callable[..., Awaitable[list[Any]]], ids: Sequence[Any]
+    ) -> dict[Any, Any]:
+        async with self._database.connection() as connection:
+            rows = await get_rows(connection, scope=self._scope, ids=ids)
+        return {row.id: row for row in rows}
+
+    async def _load_pages(
+        self,
+        list_pages: Callable[[Connection, list[Any], PageRequest], Awaitable[dict[Any, Page[Any]]]],
+        keys: Sequence[PageKey],
+    ) -> dict[PageKey, Page[Any]]:
+        parents_by_page: dict[PageRequest, list[Any]] = {}
+        for parent, page in keys:
+            parents_by_page.setdefault(page, []).append(parent)
+        found: dict[PageKey, Page[Any]] = {}
+        async with self._database.connection() as connection:
+            for page, parents in parents_by_page.items():
+                pages = await list_pages(connection, parents, page)
+                found |= {(parent, page): rows for parent, rows in pages.items()}
+        return found
+
+    async def _runs_of_jobs(
+        self, connection: Connection, job_ids: list[int], page: PageRequest
+    ) -> dict[int, Page[RunLogRow]]:
+        return await list_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, page=page)
+
+    async def _jobs_of_parents(
+        self, column: ParentColumn, connection: Connection, parents: list[Any], page: PageRequest
+    ) -> dict[Any, Page[TriggerJobRow]]:
+        return await list_jobs_of_parents(
+            connection, scope=self._scope, column=column, parents=parents, page=page
+        )

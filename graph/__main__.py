@@ -1,0 +1,5 @@
+"""`python -m graph` is `runglass`."""
+
+from graph.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""The ASGI application: the API, its health, and what runs beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from db.errors import InvalidValue, StatementTimeout, Unavailable
+from db.loaders import LoadCancelled, Loaders
+from db.pool import Database
+from db.scope import EVERY_SITE
+from graph.config import Settings, load_settings
+from graph.context import Context
+from graph.errors import ApiError, ErrorCode, ErrorFormatter
+from graph.execution import Engine
+from graph.http import GraphQLEndpoint
+from graph.limits import Limits
+from graph.schema import schema
+from resolvers.callers import Caller, Role
+from resolvers.errors import Refusal
+from resolvers.maintenance import keep_up, not_ready_because
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None, database: Database | None = None) -> Starlette:
+    """The application; settings come from the environment where none are given.
+
+    The database's migrations must have been applied, as `runglass serve` and `runglass migrate` do.
+    """
+    settings = settings or load_settings()
+    database = database or Database(settings.dsn, settings.pool)
+    app = Starlette(
+        routes=[
+            Route("/graphql", GraphQLEndpoint(make_engine(settings), _context_maker(database, settings))),
+            Route("/healthz", _healthz),
+            Route("/readyz", _readyz),
+        ],
+        lifespan=_lifespan,
+        exception_handlers={404: _not_found},
+    )
+    app.state.database = database
+    return app
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that runs the schema with these settings."""
+    limits = Limits(max_body_bytes=settings.max_body_bytes, timeout_seconds=settings.execution_timeout)
+    errors = ErrorFormatter(max_errors=limits.max_errors, translations=TRANSLATIONS)
+    return Engine(schema, limits=limits, errors=errors)
+
+
+def _context_maker(database: Database, settings: Settings) -> Callable[[HTTPConnection], Any]:
+    async def make_context(connection: HTTPConnection) -> Context:
+        address = connection.client.host if connection.client else None
+        caller = Caller("local", EVERY_SITE, Role.ADMIN, reads_texts=True, address=address)
+        return Context(database, settings, caller, Loaders(database, caller.scope))
+
+    return make_context
+
+
+def _unavailable(_error: Exception) -> ApiError:
+    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, "The database does not answer; try again later.")
+
+
+def _timed_out(_error: Exception) -> ApiError:
+    return ApiError(ErrorCode.EXECUTION_TIMEOUT, "Reading took too long and was stopped; narrow the filter.")
+
+
+def _bad_value(_error: Exception) -> ApiError:
+    return ApiError(ErrorCode.BAD_USER_INPUT, "A value does not fit what it is compared with or stored in.")
+
+
+def _refused(error: Exception) -> ApiError:
+    extensions = {"argument": field} if (field := getattr(error, "field", None)) else {}
+    return ApiError(ErrorCode.BAD_USER_INPUT, str(error), **extensions)
+
+
+TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
+    Unavailable: _unavailable,
+    LoadCancelled: _unavailable,
+    StatementTimeout: _timed_out,
+    InvalidValue: _bad_value,
+    # Where a mutation's union has no member for it, and in queries.
+    Refusal: _refused,
+}
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
+    database: Database = app.state.database
+    await database.open()
+    upkeep = asyncio.create_task(keep_up(database))
+    try:
+        yield
+    finally:
+        await _end(upkeep)
+        await database.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    # Python 3.11's wait_for, on which the driver waits, may swallow a cancellation that meets its result.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.2)
+
+
+async def _healthz(_request: Request) -> Response:
+    """Answers while the process lives."""
+    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+async def _readyz(request: Request) -> Response:
+    """Answers 200 only when the database answers and its migrations are applied."""
+    reason = await not_ready_because(request.app.state.database)
+    body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    return JSONResponse(body, 200 if reason is None else 503, headers={"cache-control": "no-store"})
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    message = "There is nothing here; the API is at /graphql."
+    return JSONResponse({"errors": [{"message": message, "extensions": {"code": "NOT_FOUND"}}]}, 404)

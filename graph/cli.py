@@ -1,0 +1,148 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage; errors are one line, without a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from db.embedded import EmbeddedServerError, exit_on_termination
+from db.errors import InvalidValue, StatementTimeout, Unavailable
+from db.migrate import MigrationError
+from graph.config import Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    name="runglass",
+    help="The GraphQL server behind an AI-operations console.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the embedded PostgreSQL keeps its data.")
+]
+
+
+class CommandError(Exception):
+    """A command cannot go on; its message is one line."""
+
+
+_FAILURES = (
+    CommandError,
+    EmbeddedServerError,
+    InvalidValue,
+    MigrationError,
+    SettingsError,
+    StatementTimeout,
+    Unavailable,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    exit_on_termination()
+    try:
+        app()
+    except _FAILURES as error:
+        sys.stderr.write(f"runglass: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def store(settings: Settings) -> Generator[Settings, None, None]:
+    """The settings with a database that can be reached: the configured one, or the embedded one, started."""
+    if settings.database_url:
+        yield settings
+        return
+    # Imported late: a command on a configured database need not find the wheel.
+    from db import embedded
+
+    with embedded.start(settings.data_dir) as server:
+        yield settings.model_copy(update={"database_url": server.dsn()})
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Load demo data once.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes answer.")] = 1,
+) -> None:
+    """Start the server."""
+    from graph.server import run_server
+
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    with store(settings) as ready:
+        run_server(ready, demo=demo, workers=workers)
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Apply the migrations that are missing."""
+    from db.migrate import apply_migrations
+
+    with store(load_settings(data_dir=data_dir)) as settings:
+        applied = asyncio.run(apply_migrations(settings.dsn))
+    for name in applied:
+        typer.echo(f"applied {name}")
+    if not applied:
+        typer.echo("nothing to apply")
+
+
+@app.command("export-schema")
+def export_schema() -> None:
+    """Print the GraphQL schema."""
+    from graph.schema import print_sdl
+
+    typer.echo(print_sdl(), nl=False)
+
+
+@app.command()
+def check(data_dir: DataDir = None) -> None:
+    """Tell whether settings, database, migrations and permissions are right."""
+    from resolvers.checks import check_store
+
+    settings = load_settings(data_dir=data_dir)
+    typer.echo("ok: settings")
+    with store(settings) as ready:
+        wrong = False
+        for line in asyncio.run(check_store(ready.dsn, ready.pool)):
+            wrong = wrong or not line.startswith("ok")
+            typer.echo(line)
+    if wrong:
+        raise CommandError("something above is wrong")
+
+
+rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)
+app.add_typer(rollup, name="rollup")
+
+
+@rollup.command("rebuild")
+def rollup_rebuild(data_dir: DataDir = None) -> None:
+    """Recompute the roll-ups from the run log, while the server runs."""
+    from resolvers.maintenance import rebuild_rollups
+
+    with store(load_settings(data_dir=data_dir)) as settings:
+        count = asyncio.run(on_database(settings, rebuild_rollups))
+    typer.echo(f"rebuilt from {count:,} runs")
+
+
+async def on_database(settings: Settings, use_case: Callable[..., Any], *values: Any) -> Any:
+    """Run a use-case that takes a database first, on a pool of its own."""
+    from db.pool import Database
+
+    database = Database(settings.dsn, settings.pool)
+    await database.open()
+    try:
+        return await use_case(database, *values)
+    finally:
+        await database.close()

@@ -1,0 +1,137 @@
+"""Settings, from the environment and a `.env` file. The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db.pool import PoolSettings
+from resolvers.budget import Limits as BudgetLimits
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Connections = Annotated[int, Field(ge=1, le=1000)]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used, in one line that names it."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNGLASS_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL", "RUNGLASS_DATABASE_URL"),
+        description="A PostgreSQL 14 or newer to use instead of the embedded one.",
+    )
+    data_dir: Path = Field(
+        default=Path(".data"),
+        validation_alias=AliasChoices("RUNGLASS_DATA_DIR", "DATA_DIR"),
+        description="Where the embedded PostgreSQL keeps its data.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("RUNGLASS_PORT", "PORT"),
+        description="The port to listen on; 0 takes a free one.",
+    )
+    time_zone: str = Field(default="UTC", description="The IANA zone of days and months.")
+    pool_min_size: Connections = Field(default=2, description="Connections kept open by each process.")
+    pool_max_size: Connections = Field(default=10, description="Most connections of each process.")
+    pool_wait: Seconds = Field(default=5, description="How long a request waits for a connection.")
+    statement_timeout: Seconds = Field(default=10, description="How long one SQL statement may run.")
+    connect_timeout: Seconds = Field(default=5, description="How long connecting may take.")
+    prepared_statements: bool = Field(
+        default=True, description="Off behind a pooler that does not carry prepared statements."
+    )
+    daily_tokens: int = Field(default=100_000, ge=0, description="Tokens a day may use.")
+    monthly_tokens: int = Field(default=2_000_000, ge=0, description="Tokens a month may use.")
+    batch_lifetime: int = Field(
+        default=600, ge=1, le=86_400, description="How long an estimated batch may be confirmed."
+    )
+    execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
+    max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres_url(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
+            raise ValueError("is not a PostgreSQL address such as postgresql://user@host/database")
+        return value or None
+
+    def model_post_init(self, _context: Any) -> None:
+        """Reject sizes that contradict each other."""
+        if self.pool_min_size > self.pool_max_size:
+            raise SettingsError("RUNGLASS_POOL_MIN_SIZE is larger than RUNGLASS_POOL_MAX_SIZE")
+
+    @property
+    def dsn(self) -> str:
+        """The address of the database. Raises SettingsError where none is set."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL is not set; `runglass serve` starts an embedded PostgreSQL")
+        return self.database_url
+
+    @property
+    def pool(self) -> PoolSettings:
+        """The pool's part of the settings."""
+        return PoolSettings(
+            min_size=self.pool_min_size,
+            max_size=self.pool_max_size,
+            wait_seconds=self.pool_wait,
+            statement_seconds=self.statement_timeout,
+            connect_seconds=self.connect_timeout,
+            prepare_threshold=1 if self.prepared_statements else None,
+        )
+
+    @property
+    def budget_limits(self) -> BudgetLimits:
+        """The configured limits of tokens."""
+        return BudgetLimits(self.daily_tokens, self.monthly_tokens)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment; keyword arguments go before it.
+
+    Raises SettingsError, in one line, for the first value that cannot be used.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise SettingsError(f"{_variable(str(first['loc'][0]))}: {first['msg']}") from None
+
+
+def _variable(location: str) -> str:
+    field = Settings.model_fields.get(location)
+    return f"RUNGLASS_{location.upper()}" if field else location
+
+
+def pass_on(settings: Settings) -> None:
+    """Hand settings on to the processes that this one starts."""
+    for name in settings.model_fields_set | {"database_url"}:
+        value = getattr(settings, name)
+        if value is not None:
+            os.environ["DATABASE_URL" if name == "database_url" else f"RUNGLASS_{name.upper()}"] = str(value)

@@ -1,0 +1,42 @@
+"""What every resolver of one operation gets: the caller, the database, the loaders and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import strawberry
+
+from db.loaders import Loaders
+from db.pool import Database
+from db.scope import Scope
+from graph.config import Settings
+from resolvers.callers import Caller
+from resolvers.periods import time_zone
+
+
+@dataclass(slots=True)
+class Context:
+    """One operation of one caller."""
+
+    database: Database
+    settings: Settings
+    caller: Caller
+    loaders: Loaders
+    allow_introspection: bool = True
+
+    def close(self) -> None:
+        """Cancel what is still being loaded for an operation that is over."""
+        self.loaders.cancel()
+
+    @property
+    def scope(self) -> Scope:
+        """The sites the caller may see."""
+        return self.caller.scope
+
+    def zone(self, name: str | None = None) -> ZoneInfo:
+        """The named time zone, or the configured one. Raises `InvalidInput` for an unknown name."""
+        return time_zone(name or self.settings.time_zone)
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,284 @@
+"""Runs operations: parses, measures and validates a document once, then executes with nothing in between."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
+
+import strawberry
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from graph.document_cache import SegmentedCache
+from graph.errors import ErrorCode, ErrorFormatter, RequestRefused, coded, refusal, without_suggestion
+from graph.limits import CostTable, LimitExceeded, Limits, Measurement
+
+BYTES_PER_CHARACTER = 250
+"""Memory that a parsed document takes for each character of its text; 206 measured."""
+
+CACHE_BYTES = 64 * 1024 * 1024
+REFUSED_CACHE_CHARACTERS = 1_000_000
+COSTS_PER_OPERATION = 64
+
+Result: TypeAlias = dict[str, Any]
+"""An answer in the form of the specification: `data`, `errors`, `extensions`."""
+
+
+@dataclass(slots=True)
+class PreparedOperation:
+    """One operation of a valid document. `cost` takes a page whose size is a variable for the largest
+    page."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    operation_type: OperationType
+    name: str | None
+    cost: int
+    depth: int
+    page_variables: frozenset[str]
+    uses_introspection: bool
+    costs: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """The operations of a valid document by name, and the only one if there is one."""
+
+    operations: Mapping[str | None, PreparedOperation]
+    only: PreparedOperation | None
+
+    def select(self, name: str | None) -> PreparedOperation:
+        """The operation to run, as the specification's GetOperation finds it."""
+        if name is None:
+            if self.only is None:
+                raise refusal(
+                    ErrorCode.OPERATION_RESOLUTION_FAILURE,
+                    "The document holds several operations: name the one to run in operationName.",
+                )
+            return self.only
+        operation = self.operations.get(name)
+        if operation is None:
+            raise refusal(
+                ErrorCode.OPERATION_RESOLUTION_FAILURE, "The document holds no operation of this name."
+            )
+        return operation
+
+
+class Engine:
+    """Prepares and executes operations of a schema.
+
+    `rules` run after the limits and before the standard rules. `execution_context_class` is a graphql-core
+    executor class; the schema's own is the default. `cache_size` is the memory for parsed documents in bytes.
+    Strawberry's schema extensions are not run.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        *,
+        rules: Collection[type[ASTValidationRule]] = (),
+        execution_context_class: type[Executor[Any]] | None = None,
+        cache_size: int = CACHE_BYTES,
+        limits: Limits | None = None,
+        errors: ErrorFormatter | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.errors = errors or ErrorFormatter(max_errors=self.limits.max_errors)
+        self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
+        self._executor: Any = execution_context_class or cast("Any", schema).execution_context_class
+        self._rules = (*rules, *specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+        self._table = CostTable(self._schema, self.limits)
+        self._documents: SegmentedCache[str, PreparedDocument] = SegmentedCache(cache_size)
+        self._refused: SegmentedCache[str, RequestRefused] = SegmentedCache(REFUSED_CACHE_CHARACTERS)
+        self._options: dict[str, Any] = {
+            "is_awaitable": optimized_is_awaitable,
+            "max_coercion_errors": self.limits.max_errors,
+            "hide_suggestions": not self.errors.show_suggestions,
+        }
+        if issubclass(self._executor, StrawberryGraphQLCoreExecutionContext):
+            self._options["operation_extensions"] = None
+
+    def prepare(
+        self, query: str, operation_name: str | None = None, *, may_introspect: bool = True
+    ) -> PreparedOperation:
+        """The operation to run out of a document.
+
+        Raises `RequestRefused` for a document that is malformed, invalid or too complex, an operation that
+        cannot be found, and introspection by a caller that may not, who sees no suggestions of names either.
+        """
+        document = self._documents.get(query)
+        if document is None:
+            document = self._prepare_new(query, may_introspect)
+        operation = document.select(operation_name)
+        if operation.uses_introspection and not may_introspect:
+            raise refusal(ErrorCode.INTROSPECTION_DISABLED, "Introspection is off for this caller.")
+        return operation
+
+    def cost(self, prepared: PreparedOperation, variables: Mapping[str, Any]) -> int:
+        """The operation's cost with these variables. Raises `RequestRefused` when it is above the limit."""
+        if not prepared.page_variables:
+            return prepared.cost
+        sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
+        key = tuple(_hashable(sizes.get(name, ...)) for name in prepared.page_variables)
+        cost = prepared.costs.get(key)
+        if cost is None:
+            cost = self._measure_with(prepared, sizes)
+            if len(prepared.costs) >= COSTS_PER_OPERATION:
+                prepared.costs.clear()
+            prepared.costs[key] = cost
+        return cost
+
+    async def execute(
+        self,
+        prepared: PreparedOperation,
+        variables: dict[str, Any] | None,
+        context_value: Any,
+        root_value: Any = None,
+    ) -> Result:
+        """Run an operation; errors of fields are in the answer, formatted.
+
+        Raises `RequestRefused` for variables that do not fit, a cost above the limit, a subscription, and a
+        timeout (the work is cancelled).
+        """
+        if prepared.operation_type is OperationType.SUBSCRIPTION:
+            raise refusal(
+                ErrorCode.SUBSCRIPTIONS_NOT_SUPPORTED, "Subscriptions do not run over this transport."
+            )
+        if prepared.page_variables:
+            self.cost(prepared, variables or {})
+        try:
+            result = await self._run(prepared, variables, context_value, root_value)
+        except TimeoutError:
+            seconds = self.limits.timeout_seconds
+            raise refusal(
+                ErrorCode.EXECUTION_TIMEOUT, f"The operation took longer than {seconds:g} s."
+            ) from None
+        if result.errors is None:
+            return {"data": result.data}
+        return self._with_errors(result.data, result.errors)
+
+    async def _run(
+        self,
+        prepared: PreparedOperation,
+        variables: dict[str, Any] | None,
+        context_value: Any,
+        root_value: Any,
+    ) -> ExecutionResult:
+        executor: list[GraphQLError] | Executor[Any] = self._executor.build(
+            self._schema,
+            prepared.document,
+            root_value,
+            context_value,
+            variables,
+            prepared.name,
+            **self._options,
+        )
+        if isinstance(executor, list):
+            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT)
+        result: Any = executor.execute_operation()
+        if isawaitable(result):
+            async with asyncio.timeout(self.limits.timeout_seconds):
+                result = await result
+        return result
+
+    def _with_errors(self, data: dict[str, Any] | None, errors: list[GraphQLError]) -> Result:
+        shown, omitted = self.errors.fields(errors)
+        result: Result = {"errors": shown, "data": data}
+        if omitted:
+            result["extensions"] = {"errorsOmitted": omitted}
+        return result
+
+    def _prepare_new(self, query: str, may_introspect: bool) -> PreparedDocument:
+        known = self._refused.get(query)
+        if known is None:
+            try:
+                document = self._checked(query)
+            except RequestRefused as refused:
+                known = refused.with_traceback(None)
+                self._refused.put(query, known, len(query) + 1_000)
+            else:
+                self._documents.put(query, document, (len(query) + 20) * BYTES_PER_CHARACTER)
+                return document
+        raise RequestRefused(known.errors if may_introspect else _without_suggestions(known), known.omitted)
+
+    def _checked(self, query: str) -> PreparedDocument:
+        try:
+            document = self._parsed(query)
+            prepared = self._measured(document)
+        except LimitExceeded as limit:
+            raise RequestRefused([coded(limit)]) from None
+        errors = validate(
+            self._schema,
+            document,
+            self._rules,
+            max_errors=self.limits.max_errors,
+            hide_suggestions=not self.errors.show_suggestions,
+        )
+        if errors:
+            raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+        return prepared
+
+    def _parsed(self, query: str) -> DocumentNode:
+        limits = self.limits
+        if len(query) > limits.max_document_length:
+            maximum = limits.max_document_length
+            raise LimitExceeded("length", maximum, f"A document may be at most {maximum} characters long.")
+        try:
+            return parse(query, max_tokens=limits.max_tokens)
+        except GraphQLError as error:
+            if "Parsing aborted" in error.message:
+                maximum = limits.max_tokens
+                raise LimitExceeded(
+                    "tokens", maximum, f"A document may hold at most {maximum} tokens."
+                ) from None
+            raise self.errors.request([error], ErrorCode.GRAPHQL_PARSE_FAILED) from None
+
+    def _measured(self, document: DocumentNode) -> PreparedDocument:
+        measurement = Measurement(self._table, document)
+        nodes = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        extents = [measurement.operation(node) for node in nodes]
+        measurement.unused_fragments()
+        operations = [
+            PreparedOperation(
+                document=document,
+                operation=node,
+                operation_type=node.operation,
+                name=node.name.value if node.name else None,
+                cost=extent.cost,
+                depth=extent.depth,
+                page_variables=extent.page_variables,
+                uses_introspection=measurement.uses_introspection,
+            )
+            for node, extent in zip(nodes, extents, strict=True)
+        ]
+        only = operations[0] if len(operations) == 1 else None
+        return PreparedDocument({operation.name: operation for operation in operations}, only)
+
+    def _measure_with(self, prepared: PreparedOperation, sizes: dict[str, Any]) -> int:
+        try:
+            return Measurement(self._table, prepared.document, sizes).operation(prepared.operation).cost
+        except LimitExceeded as limit:
+            raise RequestRefused([coded(limit)]) from None
+
+
+def _hashable(value: object) -> object:
+    return value if value is None or isinstance(value, int) else ...
+
+
+def _without_suggestions(refused: RequestRefused) -> list[dict[str, Any]]:
+    return [error | {"message": without_suggestion(error["message"])} for error in refused.errors]

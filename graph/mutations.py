@@ -1,0 +1,270 @@
+"""Every mutation of the API: one input object in, a union of the success and its refusals out.
+
+The refusals are raised by the use-cases and turned into members of the union by `graph.refusals`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from db.alerts import AlertRow
+from db.batches import BatchRow
+from db.trigger_jobs import TriggerJobRow
+from graph.context import Info
+from graph.ids import Kind, parse_batch_id, parse_id, print_id
+from graph.permissions import Operates
+from graph.refusals import Conflict, Expired, InvalidInput, NotFound
+from graph.scalars import BigInt
+from graph.types.alerts import Alert
+from graph.types.batches import Batch
+from graph.types.cache import CacheInvalidation
+from graph.types.statuses import RunStatus
+from graph.types.trigger_jobs import TriggerJob
+from resolvers import alerts as alert_cases
+from resolvers import batches as batch_cases
+from resolvers import cache as cache_cases
+from resolvers import run_logs as run_log_cases
+from resolvers import trigger_jobs as job_cases
+from resolvers.errors import InvalidInput as InvalidInputError
+from resolvers.run_logs import RunReport
+
+
+@strawberry.input(description="Which job to run again.")
+class RetryJobInput:
+    """Input of retryJob."""
+
+    job_id: strawberry.ID = strawberry.field(description="The id of a finished job, such as job_42.")
+
+
+@strawberry.input(description="Which alert to change.")
+class AlertInput:
+    """Input of ackAlert, ignoreAlert and reopenAlert."""
+
+    alert_id: strawberry.ID = strawberry.field(description="The id of the alert, such as alert_7.")
+
+
+@strawberry.input(description="Which cached answers no longer hold.")
+class InvalidateCacheInput:
+    """Input of invalidateCache."""
+
+    site_id: strawberry.ID = strawberry.field(description="The site whose entries are meant.")
+    app_type: str | None = strawberry.field(default=None, description="Only answers of this app.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only answers about this member."
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Only say how many there are; change nothing."
+    )
+
+
+@strawberry.input(description="The calls to estimate: each app for each member.")
+class EstimateBatchInput:
+    """Input of estimateBatch."""
+
+    site_id: strawberry.ID = strawberry.field(description="The site that the members belong to.")
+    app_types: list[str] = strawberry.field(description="The apps to call. Duplicates count once.")
+    member_ids: list[strawberry.ID] = strawberry.field(
+        description="The members to call for. Duplicates count once; apps times members is at most 100,000."
+    )
+
+
+@strawberry.input(description="Which batch to start.")
+class ConfirmBatchInput:
+    """Input of confirmBatch."""
+
+    batch_id: strawberry.ID = strawberry.field(description="The id that estimateBatch gave.")
+
+
+@strawberry.input(
+    description="What a service says of one run. What is left out keeps its value, or stays unknown."
+)
+class RunReportInput:
+    """One report of recordRuns."""
+
+    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) of the run.")
+    app_type: str = strawberry.field(description="The app that was called.")
+    status: RunStatus = strawberry.field(description="How far the run has come. UNKNOWN cannot be reported.")
+    external_id: str | None = strawberry.field(
+        default=None,
+        description="Your own id of the run. The same id of the same site again changes that run.",
+    )
+    trigger_type: str | None = strawberry.field(default=None, description="What caused the call.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The member it was made for."
+    )
+    session_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The conversation it belongs to."
+    )
+    model: str | None = strawberry.field(default=None, description="The model that answered.")
+    request_prompt: str | None = strawberry.field(default=None, description="The prompt that was sent.")
+    response_text: str | None = strawberry.field(default=None, description="The answer that came back.")
+    tokens_used: int | None = strawberry.field(
+        default=None, description="Tokens charged; without it, the sum of prompt and completion tokens."
+    )
+    prompt_tokens: int | None = strawberry.field(default=None, description="Tokens of the prompt.")
+    completion_tokens: int | None = strawberry.field(default=None, description="Tokens of the completion.")
+    latency_ms: int | None = strawberry.field(
+        default=None, description="Time to the whole answer in milliseconds."
+    )
+    error_message: str | None = strawberry.field(default=None, description="What went wrong.")
+    created_at: datetime | None = strawberry.field(
+        default=None,
+        description="When the call was made; without it, now. Without an offset: in the configured zone."
+        " A run that is known already keeps its own.",
+    )
+    finished_at: datetime | None = strawberry.field(default=None, description="When it ended.")
+
+
+@strawberry.input(description="Runs to record: all of them, or none.")
+class RecordRunsInput:
+    """Input of recordRuns."""
+
+    runs: list[RunReportInput] = strawberry.field(description="1 to 1,000 reports.")
+
+
+@strawberry.type(description="What recordRuns did.")
+class RecordedRuns:
+    """The success of recordRuns."""
+
+    run_ids: list[strawberry.ID] = strawberry.field(description="The runs' ids, in the order of the reports.")
+    added: BigInt = strawberry.field(description="How many runs are new.")
+    changed: BigInt = strawberry.field(description="How many runs were known and have been changed.")
+
+
+RetryJobResult = Annotated[
+    TriggerJob | NotFound | Conflict,
+    strawberry.union("RetryJobResult", description="The new job, or why there is none."),
+]
+AlertResult = Annotated[
+    Alert | NotFound | Conflict,
+    strawberry.union("AlertResult", description="The changed alert, or why it was not changed."),
+]
+InvalidateCacheResult = Annotated[
+    CacheInvalidation | NotFound | InvalidInput,
+    strawberry.union("InvalidateCacheResult", description="What was invalidated, or why nothing was."),
+]
+EstimateBatchResult = Annotated[
+    Batch | InvalidInput | NotFound,
+    strawberry.union("EstimateBatchResult", description="The estimate, or why there is none."),
+]
+ConfirmBatchResult = Annotated[
+    Batch | NotFound | Conflict | Expired,
+    strawberry.union("ConfirmBatchResult", description="The started batch, or why it was not started."),
+]
+RecordRunsResult = Annotated[
+    RecordedRuns | InvalidInput | NotFound,
+    strawberry.union("RecordRunsResult", description="What was recorded, or why nothing was."),
+]
+
+
+async def _retry_job(info: Info, input: RetryJobInput) -> TriggerJobRow:
+    job_id = parse_id(input.job_id, Kind.JOB, "jobId")
+    return await job_cases.retry_job(info.context.database, info.context.caller, job_id)
+
+
+async def _ack_alert(info: Info, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(info, input, "acknowledged")
+
+
+async def _ignore_alert(info: Info, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(info, input, "ignored")
+
+
+async def _reopen_alert(info: Info, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(info, input, "pending")
+
+
+async def _set_alert_status(info: Info, input: AlertInput, status: alert_cases.AlertStatus) -> AlertRow:
+    alert_id = parse_id(input.alert_id, Kind.ALERT, "alertId")
+    return await alert_cases.set_alert_status(info.context.database, info.context.caller, alert_id, status)
+
+
+async def _invalidate_cache(info: Info, input: InvalidateCacheInput) -> CacheInvalidation:
+    count = await cache_cases.invalidate_cache(
+        info.context.database,
+        info.context.caller,
+        site_id=input.site_id,
+        app_type=input.app_type,
+        member_id=input.member_id,
+        dry_run=input.dry_run,
+    )
+    return CacheInvalidation(site_id=input.site_id, count=BigInt(count), dry_run=input.dry_run)
+
+
+async def _estimate_batch(info: Info, input: EstimateBatchInput) -> BatchRow:
+    return await batch_cases.estimate_batch(
+        info.context.database,
+        info.context.caller,
+        site_id=input.site_id,
+        app_types=input.app_types,
+        member_ids=input.member_ids,
+        lifetime_seconds=info.context.settings.batch_lifetime,
+    )
+
+
+async def _confirm_batch(info: Info, input: ConfirmBatchInput) -> BatchRow:
+    batch_id = parse_batch_id(input.batch_id, "batchId")
+    return await batch_cases.confirm_batch(info.context.database, info.context.caller, batch_id)
+
+
+async def _record_runs(info: Info, input: RecordRunsInput) -> RecordedRuns:
+    reports = [_report(index, run, info) for index, run in enumerate(input.runs)]
+    ids, added = await run_log_cases.record_runs(info.context.database, info.context.caller, reports)
+    return RecordedRuns(
+        run_ids=[strawberry.ID(print_id(Kind.RUN, run_id)) for run_id in ids],
+        added=BigInt(added),
+        changed=BigInt(len(ids) - added),
+    )
+
+
+def _report(index: int, run: RunReportInput, info: Info) -> RunReport:
+    if run.status is RunStatus.UNKNOWN:
+        raise InvalidInputError(f"runs[{index}].status cannot be UNKNOWN.", "status")
+    zone = info.context.zone()
+    values: dict[str, Any] = {**vars(run), "status": run.status.value}
+    for name in ("created_at", "finished_at"):
+        value: datetime | None = values[name]
+        values[name] = value if value is None or value.tzinfo else value.replace(tzinfo=zone)
+    return RunReport(**values)
+
+
+def _mutation(resolver: Any, graphql_type: Any, description: str) -> Any:
+    return strawberry.mutation(
+        resolver=resolver,
+        graphql_type=graphql_type,
+        permission_classes=[Operates],
+        description=description,
+    )
+
+
+@strawberry.type(description="Everything that can be changed. A refusal changes nothing.")
+class Mutation:
+    """The root of changes; each runs in one transaction, with its audit entry."""
+
+    retry_job = _mutation(
+        _retry_job,
+        RetryJobResult,
+        "Add a new, forced job that repeats a finished one. Conflict while a retry of it waits or runs.",
+    )
+    ack_alert = _mutation(_ack_alert, AlertResult, "Say that somebody takes care of the alert.")
+    ignore_alert = _mutation(_ignore_alert, AlertResult, "Say that the alert needs no care.")
+    reopen_alert = _mutation(_reopen_alert, AlertResult, "Make the alert pending again.")
+    invalidate_cache = _mutation(
+        _invalidate_cache, InvalidateCacheResult, "Mark a site's valid cached answers as no longer valid."
+    )
+    estimate_batch = _mutation(
+        _estimate_batch,
+        EstimateBatchResult,
+        "Say what a batch of calls would cost. Nothing is called until it is confirmed.",
+    )
+    confirm_batch = _mutation(
+        _confirm_batch,
+        ConfirmBatchResult,
+        "Start an estimated batch: exactly once, before it expires, one pending job per app and member.",
+    )
+    record_runs = _mutation(
+        _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."
+    )

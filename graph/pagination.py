@@ -1,0 +1,188 @@
+"""Relay connections over keyset pages, and their opaque cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+import strawberry
+
+from db.alerts import AlertRow
+from db.batches import BatchRow
+from db.cache import CacheEntryRow
+from db.keyset import Key, Page, PageRequest
+from db.run_logs import RunLogRow
+from db.trigger_jobs import TriggerJobRow
+from graph.errors import ApiError, ErrorCode
+from graph.ids import Kind
+from graph.types.fields import resolved
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 20
+# Counting further would read as many rows as match, which may be the whole log.
+EXACT_TOTAL = 10_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,17}):([0-9]{1,18}|[0-9a-f]{32})", re.ASCII)
+_KINDS: dict[type[Any], Kind] = {
+    RunLogRow: Kind.RUN,
+    AlertRow: Kind.ALERT,
+    TriggerJobRow: Kind.JOB,
+    BatchRow: Kind.BATCH,
+    CacheEntryRow: Kind.CACHE,
+}
+
+First = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` or `last`: 20."
+    ),
+]
+After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor.")]
+Last = Annotated[int | None, strawberry.argument(description=f"How many from the back: 1 to {MAX_PAGE}.")]
+Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor.")]
+
+NodeT = TypeVar("NodeT")
+
+
+def print_cursor(row: Any) -> str:
+    """The opaque place of a row in its list."""
+    identity = row.id.hex if isinstance(row.id, UUID) else row.id
+    place = f"{_KINDS[type(row)].value}:{(row.created_at - _EPOCH) // _MICROSECOND}:{identity}"
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
+    """The place that a cursor names. Raises BAD_USER_INPUT for anything but a cursor of the same list."""
+    try:
+        place = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        place = ""
+    match = _CURSOR.fullmatch(place)
+    if match is None or match[1] != kind or (len(match[3]) == 32) != (kind is Kind.BATCH):
+        raise ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
+    try:
+        created_at = _EPOCH + int(match[2]) * _MICROSECOND
+    except OverflowError:
+        raise ApiError(
+            ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument
+        ) from None
+    return Key(created_at, match[3] if kind is Kind.BATCH else int(match[3]))
+
+
+def page_request(
+    kind: Kind,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    newest_first: bool = True,
+) -> PageRequest:
+    """The page that the four Relay arguments ask for. Raises BAD_USER_INPUT where they make no sense."""
+    if first is not None and last is not None:
+        raise ApiError(ErrorCode.BAD_USER_INPUT, "Give first or last, not both.", argument="last")
+    for argument, size in (("first", first), ("last", last)):
+        if size is not None and not 1 <= size <= MAX_PAGE:
+            raise ApiError(
+                ErrorCode.BAD_USER_INPUT,
+                f"{argument} must be between 1 and {MAX_PAGE}; it is {size}.",
+                argument=argument,
+            )
+    return PageRequest(
+        limit=first or last or DEFAULT_PAGE,
+        after=None if after is None else parse_cursor(after, kind, "after"),
+        before=None if before is None else parse_cursor(before, kind, "before"),
+        backward=last is not None,
+        newest_first=newest_first,
+    )
+
+
+@dataclass(slots=True)
+class ConnectionPage:
+    """A page of rows as `Connection` resolves it. `count` counts what matches, no further than it is told."""
+
+    page: Page[Any]
+    count: Callable[[int], Awaitable[int]]
+    # What fields beyond those of every connection need, such as the scope of the list.
+    source: Any = None
+
+
+@strawberry.type(description="Where a page lies in its list.")
+class PageInfo:
+    """Relay's page information; resolved from a `Page`."""
+
+    has_next_page: bool = strawberry.field(description="Whether more follow this page.")
+    has_previous_page: bool = strawberry.field(description="Whether more precede this page.")
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first edge; null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="The cursor of the last edge; null on an empty page."
+    )
+
+
+@strawberry.type(description="How many objects a list has in all, counted no further than 10,000.")
+class Total:
+    """A count that may stop early."""
+
+    count: int = strawberry.field(
+        description="The number of objects that match; 10000 where there are more than that."
+    )
+    is_exact: bool = strawberry.field(
+        description="True where `count` is the whole number; false where there are more than 10,000."
+    )
+
+
+def _node(root: strawberry.Parent[Any]) -> Any:
+    return root
+
+
+def _cursor(root: strawberry.Parent[Any]) -> str:
+    return print_cursor(root)
+
+
+@strawberry.type(description="An object of a list, and its place there.")
+class Edge(Generic[NodeT]):
+    """Resolved from the row itself, so that a page makes no object per row."""
+
+    node: NodeT = resolved(_node, "The object.")
+    cursor: str = resolved(_cursor, "The opaque place of the object in this list, for `after` and `before`.")
+
+
+def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any]:
+    return root.page.rows
+
+
+def _page_info(root: strawberry.Parent[ConnectionPage]) -> PageInfo:
+    rows = root.page.rows
+    return PageInfo(
+        has_next_page=root.page.has_next,
+        has_previous_page=root.page.has_previous,
+        start_cursor=print_cursor(rows[0]) if rows else None,
+        end_cursor=print_cursor(rows[-1]) if rows else None,
+    )
+
+
+async def _total_count(root: strawberry.Parent[ConnectionPage]) -> Total:
+    count = await root.count(EXACT_TOTAL + 1)
+    return Total(count=min(count, EXACT_TOTAL), is_exact=count <= EXACT_TOTAL)
+
+
+@strawberry.type(description="A page of a list, newest first unless sorted otherwise.")
+class Connection(Generic[NodeT]):
+    """Resolved from a `ConnectionPage`."""
+
+    edges: list[Edge[NodeT]] = resolved(_edges, "The objects of this page with their cursors.")
+    page_info: PageInfo = resolved(_page_info, "Where this page lies in the list.")
+    total_count: Total = resolved(
+        _total_count,
+        "How many objects the whole list has; counted only when selected, and only up to 10,000.",
+    )

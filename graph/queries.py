@@ -1,0 +1,198 @@
+"""Every query of the API. Each takes the caller's scope from the context; none runs without it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+
+from db.alerts import AlertRow
+from db.batches import BatchRow
+from db.run_logs import RunLogRow
+from db.trigger_jobs import TriggerJobRow
+from graph.context import Info
+from graph.ids import Kind, kind_of, parse_batch_id, parse_id
+from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
+from graph.types.batches import Batch
+from graph.types.budget import Budget
+from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
+from graph.types.dashboard import Dashboard, DashboardSource
+from graph.types.fields import resolved
+from graph.types.node import Node
+from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_runs
+from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJobFilter, wanted_jobs
+from graph.types.viewer import Viewer
+from resolvers import alerts as alert_cases
+from resolvers import budget as budget_cases
+from resolvers import cache as cache_cases
+from resolvers import run_logs as run_log_cases
+from resolvers import trigger_jobs as job_cases
+from resolvers.callers import Caller
+
+SiteId = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only this site; without it, all that you may see.")
+]
+TimeZone = Annotated[
+    str | None,
+    strawberry.argument(description="An IANA zone such as Asia/Kolkata; without it, the configured one."),
+]
+_Id = Annotated[strawberry.ID, strawberry.argument(description="The typed id, such as job_42 or run_7.")]
+
+
+@strawberry.enum(description="The order of a list.")
+class CreatedSort(Enum):
+    """Both directions of (created_at, id)."""
+
+    CREATED_AT_DESC = strawberry.enum_value("desc", description="Newest first.")
+    CREATED_AT_ASC = strawberry.enum_value("asc", description="Oldest first.")
+
+
+Sort = Annotated[CreatedSort, strawberry.argument(description="The order of the list.")]
+
+
+def _dashboard(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> DashboardSource:
+    return DashboardSource(info.context.scope.narrow(site_id), info.context.zone(time_zone), site_id)
+
+
+async def _budget(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> budget_cases.Budget:
+    context = info.context
+    return await budget_cases.get_budget(
+        context.database,
+        context.scope.narrow(site_id),
+        context.zone(time_zone),
+        context.settings.budget_limits,
+    )
+
+
+async def _run_logs(
+    info: Info,
+    filter: Annotated[RunLogFilter | None, strawberry.argument(description="Only runs that match.")] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
+    wanted = wanted_runs(filter, info)
+    request = _page(Kind.RUN, sort, first, after, last, before)
+    page = await run_log_cases.list_run_logs(database, scope, wanted, request)
+    return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
+
+
+async def _trigger_jobs(
+    info: Info,
+    filter: Annotated[
+        TriggerJobFilter | None, strawberry.argument(description="Only jobs that match.")
+    ] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
+    wanted = wanted_jobs(filter, info)
+    request = _page(Kind.JOB, sort, first, after, last, before)
+    page = await job_cases.list_trigger_jobs(database, scope, wanted, request)
+    return ConnectionPage(
+        page, lambda most: job_cases.count_trigger_jobs(database, scope, wanted, most), scope
+    )
+
+
+async def _alerts(
+    info: Info,
+    filter: Annotated[AlertFilter | None, strawberry.argument(description="Only alerts that match.")] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
+    wanted = wanted_alerts(filter, info)
+    request = _page(Kind.ALERT, sort, first, after, last, before)
+    page = await alert_cases.list_alerts(database, scope, wanted, request)
+    return ConnectionPage(page, lambda most: alert_cases.count_alerts(database, scope, wanted, most))
+
+
+async def _cache_entries(
+    info: Info,
+    filter: Annotated[
+        CacheEntryFilter | None, strawberry.argument(description="Only entries that match.")
+    ] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
+    wanted = wanted_entries(filter, info)
+    request = _page(Kind.CACHE, sort, first, after, last, before)
+    page = await cache_cases.list_cache_entries(database, scope, wanted, request)
+    return ConnectionPage(page, lambda most: cache_cases.count_cache_entries(database, scope, wanted, most))
+
+
+def _page(
+    kind: Kind, sort: CreatedSort, first: int | None, after: str | None, last: int | None, before: str | None
+) -> Any:
+    newest_first = sort is CreatedSort.CREATED_AT_DESC
+    return page_request(kind, first=first, after=after, last=last, before=before, newest_first=newest_first)
+
+
+async def _run_log(info: Info, id: _Id) -> RunLogRow | None:
+    return await info.context.loaders.run_logs.load(parse_id(id, Kind.RUN, "id"))
+
+
+async def _trigger_job(info: Info, id: _Id) -> TriggerJobRow | None:
+    return await info.context.loaders.trigger_jobs.load(parse_id(id, Kind.JOB, "id"))
+
+
+async def _alert(info: Info, id: _Id) -> AlertRow | None:
+    return await info.context.loaders.alerts.load(parse_id(id, Kind.ALERT, "id"))
+
+
+async def _batch(info: Info, id: _Id) -> BatchRow | None:
+    return await info.context.loaders.batches.load(parse_batch_id(id, "id"))
+
+
+async def _node(info: Info, id: _Id) -> Any:
+    loaders = info.context.loaders
+    kind = kind_of(id, "id")
+    if kind is Kind.BATCH:
+        return await loaders.batches.load(parse_batch_id(id, "id"))
+    by_kind = {
+        Kind.RUN: loaders.run_logs,
+        Kind.ALERT: loaders.alerts,
+        Kind.JOB: loaders.trigger_jobs,
+        Kind.CACHE: loaders.cache_entries,
+    }
+    loader = by_kind.get(kind)
+    return await loader.load(parse_id(id, kind, "id")) if loader else None
+
+
+def _viewer(info: Info) -> Caller:
+    return info.context.caller
+
+
+@strawberry.type(description="Everything that can be read.")
+class Query:
+    """The root of reads."""
+
+    dashboard: Dashboard = resolved(
+        _dashboard, "What an operator looks at first, of one site or of all you may see."
+    )
+    budget: Budget = resolved(_budget, "Tokens used today and this month, of one site or of all you may see.")
+    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
+    run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
+    trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")
+    trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")
+    alerts: AlertConnection = resolved(_alerts, "Runs that failed, timed out or met an open circuit.")
+    alert: Alert | None = resolved(_alert, "One alert; null where there is none of that id.")
+    batch: Batch | None = resolved(_batch, "One batch; null where there is none of that id.")
+    cache_entries: CacheEntryConnection = resolved(_cache_entries, "Cached answers.")
+    node: Node | None = resolved(_node, "Any object by its typed id; null where there is none of that id.")
+    viewer: Viewer = resolved(_viewer, "Who you are and what you may do.")

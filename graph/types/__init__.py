@@ -1,0 +1,1 @@
+"""The types of the API, one file per noun; their fields read the rows of `db` directly."""

@@ -1,0 +1,99 @@
+"""Batch: calls that an operator may start after seeing what they cost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+
+from db.batches import BatchRow
+from db.keyset import Page
+from db.trigger_jobs import TriggerJobFilter as WantedJobs
+from graph.context import Info
+from graph.ids import Kind, print_id
+from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.scalars import BigInt
+from graph.types.fields import resolved
+from graph.types.node import Node
+from graph.types.statuses import BatchStatus, status_of
+from graph.types.trigger_jobs import TriggerJobConnection
+from resolvers import trigger_jobs as job_cases
+
+
+@strawberry.type(description="What the calls of one app in a batch would cost.")
+class AppEstimate:
+    """One object of a batch's `app_estimates`."""
+
+    app_type: str = strawberry.field(description="The app.")
+    calls: int = strawberry.field(description="How many calls of it the batch makes.")
+    mean_tokens: float = strawberry.field(
+        description="Tokens a call: the mean of the app's runs at this site in the last 30 days, or 2000."
+    )
+    sample_size: BigInt = strawberry.field(
+        description="How many runs that mean is of; 0 where there is no history."
+    )
+    is_fallback: bool = strawberry.field(
+        description="True where the app has no history at this site, so that 2000 tokens a call are assumed."
+    )
+
+
+def _id(root: strawberry.Parent[BatchRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.BATCH, root.id))
+
+
+def _status(root: strawberry.Parent[BatchRow]) -> BatchStatus:
+    return BatchStatus.EXPIRED if root.is_expired else status_of(BatchStatus, root.status)
+
+
+def _apps(root: strawberry.Parent[BatchRow]) -> list[AppEstimate]:
+    return [AppEstimate(**app, is_fallback=app["sample_size"] == 0) for app in root.app_estimates]
+
+
+async def _jobs(
+    root: strawberry.Parent[BatchRow],
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    request = page_request(Kind.JOB, first=first, after=after, last=last, before=before)
+    page = await info.context.loaders.jobs_of_batches.load((root.id, request))
+    scope = info.context.scope
+    return ConnectionPage(
+        page or Page((), has_next=False, has_previous=False),
+        lambda most: job_cases.count_trigger_jobs(
+            info.context.database, scope, WantedJobs(batch_id=root.id), most
+        ),
+        scope.narrow(root.site_id),
+    )
+
+
+@strawberry.type(
+    description="Calls of some apps for some members of a site, started together once confirmed."
+)
+class Batch(Node):
+    """Resolved from a `BatchRow`."""
+
+    id: strawberry.ID = resolved(_id, "The typed id, batch_ and 32 hexadecimal digits.")
+    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
+    app_types: list[str] = strawberry.field(description="The apps that are called.")
+    member_count: int = strawberry.field(description="How many members each app is called for.")
+    status: BatchStatus = resolved(_status, "How far the batch has come.")
+    estimated_calls: int = strawberry.field(description="How many calls it makes: apps times members.")
+    estimated_tokens: BigInt = strawberry.field(
+        description="How many tokens these calls are expected to use."
+    )
+    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.")
+    created_by: str = strawberry.field(description="Who asked for the estimate.")
+    created_at: datetime = strawberry.field(description="When the estimate was made.")
+    expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")
+    confirmed_by: str | None = strawberry.field(description="Who confirmed it.")
+    confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
+    jobs: TriggerJobConnection = resolved(_jobs, "The jobs that confirming it created, newest first.")
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, BatchRow)

@@ -1,0 +1,31 @@
+"""Budget: tokens used against their limits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+
+from graph.scalars import BigInt
+
+
+@strawberry.type(description="The tokens of one period against their limit.")
+class PeriodBudget:
+    """Resolved from `resolvers.budget.PeriodBudget`."""
+
+    used: BigInt = strawberry.field(description="Tokens of every run made in the period so far.")
+    limit: BigInt = strawberry.field(description="Tokens that the period may use.")
+    ratio: float | None = strawberry.field(
+        description="Used over limit; above 1 when overrun, null where the limit is 0."
+    )
+    remaining: BigInt = strawberry.field(description="Tokens left; 0 when overrun.")
+    resets_at: datetime = strawberry.field(description="When the next period begins.")
+
+
+@strawberry.type(description="Tokens used today and this month, counted as the dashboard counts them.")
+class Budget:
+    """Resolved from `resolvers.budget.Budget`."""
+
+    time_zone: str = strawberry.field(description="The IANA zone whose days and months these are.")
+    daily: PeriodBudget = strawberry.field(description="Today.")
+    monthly: PeriodBudget = strawberry.field(description="This calendar month.")

@@ -1,0 +1,120 @@
+"""CacheEntry: a cached answer of an app."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from db.cache import CacheEntryRow
+from db.cache import CacheFilter as Wanted
+from graph.context import Info
+from graph.ids import Kind, print_id
+from graph.pagination import Connection
+from graph.permissions import ReadsTexts
+from graph.scalars import BigInt
+from graph.types.fields import resolved
+from graph.types.node import Node
+from graph.types.ranges import TimeRange, time_range
+from graph.types.statuses import CacheStatus, status_of, words
+
+
+def _id(root: strawberry.Parent[CacheEntryRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.CACHE, root.id))
+
+
+def _app_type(root: strawberry.Parent[CacheEntryRow]) -> str:
+    return root.cache_type
+
+
+def _member_id(root: strawberry.Parent[CacheEntryRow]) -> strawberry.ID | None:
+    return None if root.target_id is None else strawberry.ID(root.target_id)
+
+
+def _status(root: strawberry.Parent[CacheEntryRow]) -> CacheStatus:
+    return status_of(CacheStatus, root.status)
+
+
+def _status_text(root: strawberry.Parent[CacheEntryRow]) -> str:
+    return root.status
+
+
+def _is_expired(root: strawberry.Parent[CacheEntryRow]) -> bool:
+    return root.expires_at is not None and root.expires_at <= datetime.now(UTC)
+
+
+async def _result(root: strawberry.Parent[CacheEntryRow], info: Info) -> JSON | None:
+    found = await info.context.loaders.cache_results.load(root.id)
+    return found.result if found else None
+
+
+@strawberry.type(description="A cached answer of an app.")
+class CacheEntry(Node):
+    """Resolved from a `CacheEntryRow`."""
+
+    id: strawberry.ID = resolved(_id, "The typed id, such as cache_9.")
+    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
+    app_type: str = resolved(_app_type, "The app whose answer it is.")
+    member_id: strawberry.ID | None = resolved(_member_id, "The member that the answer is about.")
+    status: CacheStatus = resolved(_status, "Whether it may be used.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
+    is_expired: bool = resolved(_is_expired, "Whether its time has run out.")
+    created_at: datetime = strawberry.field(description="When the answer was cached.")
+    expires_at: datetime | None = strawberry.field(description="When it ceases to hold; null for never.")
+    result: JSON | None = resolved(
+        _result,
+        permissions=[ReadsTexts],
+        description="The answer, as JSON. Needs the permission to read texts.",
+    )
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, CacheEntryRow)
+
+
+@strawberry.type(description="A page of cached answers.")
+class CacheEntryConnection(Connection[CacheEntry]):
+    """A page of cache entries."""
+
+
+@strawberry.input(description="Conditions on cached answers. All that are given must hold.")
+class CacheEntryFilter:
+    """Conditions on cache entries."""
+
+    site_id: strawberry.ID | None = strawberry.field(default=None, description="Only entries of this site.")
+    app_type: str | None = strawberry.field(default=None, description="Only answers of this app.")
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only answers about this member."
+    )
+    status: list[CacheStatus] | None = strawberry.field(
+        default=None, description="Only entries in one of these states."
+    )
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only entries made within this time."
+    )
+
+
+def wanted_entries(given: CacheEntryFilter | None, info: Info) -> Wanted:
+    """The filter as the store takes it."""
+    if given is None:
+        return Wanted()
+    start, end = time_range(given.created_at, info)
+    return Wanted(
+        cache_type=given.app_type,
+        target_id=given.member_id,
+        statuses=words(given.status),
+        created_from=start,
+        created_to=end,
+    )
+
+
+@strawberry.type(description="What an invalidation did, or would do.")
+class CacheInvalidation:
+    """The success of invalidateCache."""
+
+    site_id: strawberry.ID = strawberry.field(description="The site whose entries it concerns.")
+    count: BigInt = strawberry.field(description="How many entries were invalidated, or would be.")
+    dry_run: bool = strawberry.field(description="True where nothing was changed.")

@@ -1,0 +1,199 @@
+"""Dashboard: blocks that are read only when they are selected."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import strawberry
+
+from db.alerts import AlertRow
+from db.dashboard import LatestRunRow
+from db.scope import Scope
+from graph.context import Info
+from graph.errors import ApiError, ErrorCode
+from graph.scalars import BigInt
+from graph.types.alerts import Alert
+from graph.types.budget import Budget
+from graph.types.fields import resolved
+from graph.types.statuses import RunStatus, status_of
+from resolvers import budget as budget_cases
+from resolvers import dashboard as cases
+from resolvers.dashboard import Block
+
+MAX_DAYS = 90
+
+Days = Annotated[int, strawberry.argument(description=f"How many days, today included: 1 to {MAX_DAYS}.")]
+
+
+@dataclass(slots=True)
+class DashboardSource:
+    """What the blocks of one dashboard have in common."""
+
+    scope: Scope
+    zone: ZoneInfo
+    site_id: str | None = None
+
+
+def _count_status(root: strawberry.Parent[cases.StatusCount]) -> RunStatus:
+    return status_of(RunStatus, root.status)
+
+
+def _count_status_text(root: strawberry.Parent[cases.StatusCount]) -> str:
+    return root.status
+
+
+@strawberry.type(description="How many runs have a status.")
+class StatusCount:
+    """Resolved from `resolvers.dashboard.StatusCount`."""
+
+    status: RunStatus = resolved(_count_status, "The status.")
+    status_text: str = resolved(_count_status_text, "The status as it is stored.")
+    calls: BigInt = strawberry.field(description="How many runs have it.")
+
+
+@strawberry.type(description="How long runs take, in milliseconds, at most 5 % off.")
+class LatencyPercentiles:
+    """Percentiles from the merged histogram; each is null where no run has a latency."""
+
+    p50: float | None = strawberry.field(description="Half of the runs took at most this long.")
+    p95: float | None = strawberry.field(description="95 % of the runs took at most this long.")
+    p99: float | None = strawberry.field(description="99 % of the runs took at most this long.")
+
+
+async def _load(info: Info, block: Block) -> Any:
+    context = info.context
+    load_many = partial(cases.load_blocks, context.database, context.settings.budget_limits)
+    return await context.loaders.of("dashboard", load_many).load(block)
+
+
+async def _latency(root: strawberry.Parent[cases.Today], info: Info) -> LatencyPercentiles:
+    p50, p95, p99 = await _load(info, replace(root.block, name="percentiles"))
+    return LatencyPercentiles(p50=p50, p95=p95, p99=p99)
+
+
+@strawberry.type(description="The runs created since midnight.")
+class Today:
+    """Resolved from `resolvers.dashboard.Today`."""
+
+    calls: BigInt = strawberry.field(description="How many runs there were, finished or not.")
+    tokens: BigInt = strawberry.field(description="Tokens of all of them.")
+    success_rate: float | None = strawberry.field(
+        description="Successes over finished runs, 0 to 1; null where no run is finished."
+    )
+    average_latency_ms: float | None = strawberry.field(
+        description="Mean latency in milliseconds; null where no run has one."
+    )
+    by_status: list[StatusCount] = strawberry.field(description="How many runs have each status, most first.")
+    latency: LatencyPercentiles = resolved(_latency, "Percentiles of the latency.")
+
+
+@strawberry.type(description="The runs created on one day.")
+class TrendDay:
+    """Resolved from `resolvers.dashboard.TrendDay`."""
+
+    date: datetime.date = strawberry.field(description="The day, in the dashboard's time zone.")
+    calls: BigInt = strawberry.field(description="How many runs there were; 0 on a day without any.")
+    tokens: BigInt = strawberry.field(description="Tokens of all of them.")
+    success_rate: float | None = strawberry.field(
+        description="Successes over finished runs, 0 to 1; null where no run is finished."
+    )
+
+
+def _share_count(root: strawberry.Parent[cases.AppShare]) -> BigInt:
+    return BigInt(root.calls)
+
+
+def _last_status(root: strawberry.Parent[LatestRunRow]) -> RunStatus:
+    return status_of(RunStatus, root.status)
+
+
+def _last_status_text(root: strawberry.Parent[LatestRunRow]) -> str:
+    return root.status
+
+
+def _last_call_at(root: strawberry.Parent[LatestRunRow]) -> datetime.datetime:
+    return root.created_at
+
+
+@strawberry.type(description="How many of the calls were an app's.")
+class AppShare:
+    """Resolved from `resolvers.dashboard.AppShare`."""
+
+    app_type: str = strawberry.field(description="The app.")
+    count: BigInt = resolved(_share_count, "How many runs of it there were.")
+    tokens: BigInt = strawberry.field(description="Tokens of these runs.")
+    share: float = strawberry.field(description="Its part of all runs, 0 to 1.")
+
+
+@strawberry.type(description="How the newest run of an app went.")
+class AppHealth:
+    """Resolved from a `LatestRunRow`."""
+
+    app_type: str = strawberry.field(description="The app.")
+    last_status: RunStatus = resolved(_last_status, "How far its newest run has come.")
+    last_status_text: str = resolved(_last_status_text, "That status as it is stored.")
+    last_call_at: datetime.datetime = resolved(_last_call_at, "When its newest run was made.")
+
+
+async def _today(root: strawberry.Parent[DashboardSource], info: Info) -> cases.Today:
+    return await _load(info, Block("today", root.scope, root.zone))
+
+
+async def _trend(
+    root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7
+) -> list[cases.TrendDay]:
+    return await _load(info, Block("trend", root.scope, root.zone, _checked_days(days)))
+
+
+async def _apps(root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7) -> list[cases.AppShare]:
+    return await _load(info, Block("apps", root.scope, root.zone, _checked_days(days)))
+
+
+async def _health(root: strawberry.Parent[DashboardSource], info: Info) -> list[LatestRunRow]:
+    return await _load(info, Block("health", root.scope, root.zone))
+
+
+async def _budget(root: strawberry.Parent[DashboardSource], info: Info) -> budget_cases.Budget:
+    return await _load(info, Block("budget", root.scope, root.zone))
+
+
+async def _alerts(root: strawberry.Parent[DashboardSource], info: Info) -> list[AlertRow]:
+    return await _load(info, Block("alerts", root.scope, root.zone))
+
+
+def _time_zone(root: strawberry.Parent[DashboardSource]) -> str:
+    return root.zone.key
+
+
+def _checked_days(days: int) -> int:
+    if 1 <= days <= MAX_DAYS:
+        return days
+    message = f"days must be between 1 and {MAX_DAYS}; it is {days}."
+    raise ApiError(ErrorCode.BAD_USER_INPUT, message, argument="days")
+
+
+@strawberry.type(description="What an operator looks at first. Each block is read only when it is selected.")
+class Dashboard:
+    """Resolved from a `DashboardSource`."""
+
+    site_id: strawberry.ID | None = strawberry.field(
+        description="The site it shows; null for all that you may see."
+    )
+    time_zone: str = resolved(_time_zone, "The IANA zone whose days these are.")
+    today: Today = resolved(_today, "The runs created since midnight.")
+    trend: list[TrendDay] = resolved(
+        _trend,
+        "Each of the last days, oldest first, today included; days without runs are zeros.",
+    )
+    app_distribution: list[AppShare] = resolved(
+        _apps, "How the runs of the last days fall to the apps, most called first."
+    )
+    app_health: list[AppHealth] = resolved(
+        _health, "The newest run of every app that was ever called, by name."
+    )
+    budget: Budget = resolved(_budget, "Tokens used against their limits.")
+    recent_alerts: list[Alert] = resolved(_alerts, "The ten newest alerts, pending ones first.")

@@ -1,0 +1,164 @@
+"""RunLog: one call of an app."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from db.run_logs import RunLogFilter as Wanted
+from db.run_logs import RunLogRow
+from db.trigger_jobs import TriggerJobRow
+from graph.context import Info
+from graph.ids import Kind, print_id
+from graph.pagination import Connection
+from graph.permissions import ReadsTexts
+from graph.scalars import BigInt
+from graph.types.fields import resolved
+from graph.types.node import Node
+from graph.types.ranges import IntRange, TimeRange, time_range
+from graph.types.statuses import AlertStatus, RunStatus, status_of, words
+from resolvers.alerts import ALERT_RUN_STATUSES
+
+if TYPE_CHECKING:
+    from graph.types.trigger_jobs import TriggerJob
+
+
+def _id(root: strawberry.Parent[RunLogRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.RUN, root.id))
+
+
+def _status(root: strawberry.Parent[RunLogRow]) -> RunStatus:
+    return status_of(RunStatus, root.status)
+
+
+def _status_text(root: strawberry.Parent[RunLogRow]) -> str:
+    return root.status
+
+
+def _alert_status(root: strawberry.Parent[RunLogRow]) -> AlertStatus | None:
+    if root.status not in ALERT_RUN_STATUSES:
+        return None
+    return status_of(AlertStatus, root.alert_status or "pending")
+
+
+async def _request_prompt(root: strawberry.Parent[RunLogRow], info: Info) -> str | None:
+    texts = await info.context.loaders.run_texts.load(root.id)
+    return texts.request_prompt if texts else None
+
+
+async def _response_text(root: strawberry.Parent[RunLogRow], info: Info) -> str | None:
+    texts = await info.context.loaders.run_texts.load(root.id)
+    return texts.response_text if texts else None
+
+
+async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> TriggerJobRow | None:
+    if root.trigger_job_id is None:
+        return None
+    return await info.context.loaders.trigger_jobs.load(root.trigger_job_id)
+
+
+@strawberry.type(description="One call of an app: what it took, what it cost and how it ended.")
+class RunLog(Node):
+    """Resolved from a `RunLogRow`."""
+
+    id: strawberry.ID = resolved(_id, "The typed id, such as run_7.")
+    site_id: strawberry.ID = strawberry.field(
+        description="The site (tenant, shop, customer) it was made for."
+    )
+    app_type: str = strawberry.field(description="The app that was called.")
+    trigger_type: str | None = strawberry.field(description="What caused the call, such as event or manual.")
+    member_id: strawberry.ID | None = strawberry.field(description="The member of the site it was made for.")
+    session_id: strawberry.ID | None = strawberry.field(description="The conversation it belongs to.")
+    model: str | None = strawberry.field(description="The model that answered.")
+    tokens_used: BigInt = strawberry.field(
+        description="Tokens charged for the call, prompt and completion together."
+    )
+    prompt_tokens: BigInt | None = strawberry.field(description="Tokens of the prompt, where known.")
+    completion_tokens: BigInt | None = strawberry.field(description="Tokens of the completion, where known.")
+    latency_ms: int | None = strawberry.field(description="Time to the whole answer in milliseconds.")
+    status: RunStatus = resolved(_status, "How far the run has come.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
+    error_message: str | None = strawberry.field(description="What went wrong, where something did.")
+    alert_status: AlertStatus | None = resolved(
+        _alert_status, "What was said of the alert; null for a run that raised none."
+    )
+    external_id: str | None = strawberry.field(description="The id under which another service reported it.")
+    created_at: datetime = strawberry.field(description="When the call was made.")
+    finished_at: datetime | None = strawberry.field(description="When it ended; null while it is in flight.")
+    request_prompt: str | None = resolved(
+        _request_prompt,
+        permissions=[ReadsTexts],
+        description="The prompt that was sent. Needs the permission to read texts.",
+    )
+    response_text: str | None = resolved(
+        _response_text,
+        permissions=[ReadsTexts],
+        description="The answer that came back. Needs the permission to read texts.",
+    )
+    trigger_job: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+        _trigger_job, "The job that made the call, if one did."
+    )
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, RunLogRow)
+
+
+@strawberry.type(description="A page of runs.")
+class RunLogConnection(Connection[RunLog]):
+    """A page of run logs."""
+
+
+@strawberry.input(description="Conditions on runs. All that are given must hold.")
+class RunLogFilter:
+    """Conditions on run logs."""
+
+    site_id: strawberry.ID | None = strawberry.field(default=None, description="Only runs of this site.")
+    app_type: str | None = strawberry.field(default=None, description="Only runs of this app.")
+    status: list[RunStatus] | None = strawberry.field(
+        default=None, description="Only runs in one of these states."
+    )
+    trigger_type: str | None = strawberry.field(default=None, description="Only runs with this cause.")
+    member_id: strawberry.ID | None = strawberry.field(default=None, description="Only runs for this member.")
+    session_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only runs of this conversation."
+    )
+    model: str | None = strawberry.field(default=None, description="Only runs that this model answered.")
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only runs made within this time."
+    )
+    latency_ms: IntRange | None = strawberry.field(
+        default=None, description="Only runs that took this long, in milliseconds."
+    )
+    tokens_used: IntRange | None = strawberry.field(
+        default=None, description="Only runs that used this many tokens."
+    )
+    error_contains: str | None = strawberry.field(
+        default=None, description="Only runs whose error message contains this text, in any case of letters."
+    )
+
+
+def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
+    """The filter as the store takes it."""
+    if given is None:
+        return Wanted()
+    start, end = time_range(given.created_at, info)
+    latency, tokens = given.latency_ms or IntRange(), given.tokens_used or IntRange()
+    return Wanted(
+        app_type=given.app_type,
+        statuses=words(given.status),
+        trigger_type=given.trigger_type,
+        member_id=given.member_id,
+        session_id=given.session_id,
+        model=given.model,
+        created_from=start,
+        created_to=end,
+        latency_min=latency.min,
+        latency_max=latency.max,
+        tokens_min=tokens.min,
+        tokens_max=tokens.max,
+        error_contains=given.error_contains,
+    )

@@ -1,0 +1,192 @@
+"""TriggerJob: an event, and the chain of apps that it starts."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from db.batches import BatchRow
+from db.keyset import Page
+from db.run_logs import RunLogFilter as WantedRuns
+from db.run_logs import RunLogRow
+from db.trigger_jobs import TriggerJobFilter as Wanted
+from db.trigger_jobs import TriggerJobRow
+from graph.context import Info
+from graph.ids import Kind, print_id
+from graph.pagination import (
+    After,
+    Before,
+    Connection,
+    ConnectionPage,
+    First,
+    Last,
+    page_request,
+)
+from graph.types.fields import resolved
+from graph.types.node import Node
+from graph.types.ranges import TimeRange, time_range
+from graph.types.run_logs import RunLogConnection
+from graph.types.statuses import JobStatus, status_of, words
+from resolvers import run_logs as run_log_cases
+from resolvers import trigger_jobs as job_cases
+from resolvers.periods import midnight, today
+
+if TYPE_CHECKING:
+    from graph.types.batches import Batch
+
+_CHAIN_SEPARATOR = re.compile(r"\s*(?:,|->|>)\s*")
+
+
+def _id(root: strawberry.Parent[TriggerJobRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.JOB, root.id))
+
+
+def _status(root: strawberry.Parent[TriggerJobRow]) -> JobStatus:
+    return status_of(JobStatus, root.status)
+
+
+def _status_text(root: strawberry.Parent[TriggerJobRow]) -> str:
+    return root.status
+
+
+def _app_chain(root: strawberry.Parent[TriggerJobRow]) -> list[str]:
+    chain = root.app_chain or []
+    return [app for app in _CHAIN_SEPARATOR.split(chain) if app] if isinstance(chain, str) else chain
+
+
+async def _retry_of(root: strawberry.Parent[TriggerJobRow], info: Info) -> TriggerJobRow | None:
+    if root.retry_of_id is None:
+        return None
+    return await info.context.loaders.trigger_jobs.load(root.retry_of_id)
+
+
+async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow | None:
+    return None if root.batch_id is None else await info.context.loaders.batches.load(root.batch_id)
+
+
+async def _run_logs(
+    root: strawberry.Parent[TriggerJobRow],
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    request = page_request(Kind.RUN, first=first, after=after, last=last, before=before)
+    page: Page[RunLogRow] | None = await info.context.loaders.runs_of_jobs.load((root.id, request))
+    return ConnectionPage(
+        page or Page((), has_next=False, has_previous=False),
+        lambda most: run_log_cases.count_run_logs(
+            info.context.database, info.context.scope, WantedRuns(trigger_job_id=root.id), most
+        ),
+    )
+
+
+async def _retries(
+    root: strawberry.Parent[TriggerJobRow],
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    request = page_request(Kind.JOB, first=first, after=after, last=last, before=before)
+    page = await info.context.loaders.retries_of_jobs.load((root.id, request))
+    return ConnectionPage(
+        page or Page((), has_next=False, has_previous=False),
+        lambda most: job_cases.count_trigger_jobs(
+            info.context.database, info.context.scope, Wanted(retry_of_id=root.id), most
+        ),
+        info.context.scope.narrow(root.site_id),
+    )
+
+
+async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) -> int:
+    since = midnight(today(info.context.zone(), datetime.now(UTC)), info.context.zone())
+    return await job_cases.count_skipped_duplicates(info.context.database, root.source, since)
+
+
+@strawberry.type(description="An event, and the chain of apps that it starts.")
+class TriggerJob(Node):
+    """Resolved from a `TriggerJobRow`."""
+
+    id: strawberry.ID = resolved(_id, "The typed id, such as job_42.")
+    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
+    event_type: str = strawberry.field(description="The event that started it.")
+    connector_type: str | None = strawberry.field(description="The connector that delivered the event.")
+    member_id: strawberry.ID | None = strawberry.field(description="The member of the site it is about.")
+    payload: JSON | None = strawberry.field(description="What the event carried, as JSON.")
+    app_chain: list[str] = resolved(
+        _app_chain,
+        "The apps it calls, in order; each gets the answer of the one before.",
+    )
+    is_forced: bool = strawberry.field(description="Whether it runs even where it repeats another job.")
+    status: JobStatus = resolved(_status, "How far the job has come.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
+    error_message: str | None = strawberry.field(description="What went wrong, where something did.")
+    attempt: int = strawberry.field(description="1 for a first run, one more for each retry.")
+    started_at: datetime | None = strawberry.field(description="When its first app was called.")
+    finished_at: datetime | None = strawberry.field(description="When it ended; null before that.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    run_logs: RunLogConnection = resolved(_run_logs, "The calls of apps that it made, newest first.")
+    retry_of: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+        _retry_of, "The job that this one repeats, if it is a retry."
+    )
+    retries: Annotated[TriggerJobConnection, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
+        _retries, "The jobs that repeat this one, newest first."
+    )
+    batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+        _batch, "The batch that it belongs to, if any."
+    )
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, TriggerJobRow)
+
+
+@strawberry.type(description="A page of jobs.")
+class TriggerJobConnection(Connection[TriggerJob]):
+    """A page of jobs; its source is the scope of the list."""
+
+    skipped_duplicates_today: int = resolved(
+        _skipped_today,
+        "How many jobs of these sites were skipped as duplicates since midnight.",
+    )
+
+
+@strawberry.input(description="Conditions on jobs. All that are given must hold.")
+class TriggerJobFilter:
+    """Conditions on jobs."""
+
+    site_id: strawberry.ID | None = strawberry.field(default=None, description="Only jobs of this site.")
+    event_type: str | None = strawberry.field(default=None, description="Only jobs of this event.")
+    status: list[JobStatus] | None = strawberry.field(
+        default=None, description="Only jobs in one of these states."
+    )
+    member_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Only jobs about this member."
+    )
+    is_forced: bool | None = strawberry.field(default=None, description="Only forced jobs, or only others.")
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only jobs created within this time."
+    )
+
+
+def wanted_jobs(given: TriggerJobFilter | None, info: Info) -> Wanted:
+    """The filter as the store takes it."""
+    if given is None:
+        return Wanted()
+    start, end = time_range(given.created_at, info)
+    return Wanted(
+        event_type=given.event_type,
+        statuses=words(given.status),
+        member_id=given.member_id,
+        is_forced=given.is_forced,
+        created_from=start,
+        created_to=end,
+    )

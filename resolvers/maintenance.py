@@ -1,0 +1,55 @@
+"""What a running server does beside answering: fold the roll-ups, make partitions, say if it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from db import rollups
+from db.errors import StatementTimeout, Unavailable
+from db.migrate import MigrationError, missing_migrations
+from db.partitions import make_partitions_ahead
+from db.pool import Database
+
+log = logging.getLogger(__name__)
+
+FOLD_SECONDS = 2.0
+_FOLDS_A_PARTITION_CHECK = 1800
+
+
+async def keep_up(database: Database) -> None:
+    """Fold and make partitions until cancelled. A database that is gone is waited for.
+
+    Any number of processes may do this at once: one folds, the others find nothing to do.
+    """
+    rounds = 0
+    while True:
+        try:
+            async with database.connection() as connection:
+                await rollups.fold(connection)
+                if rounds % _FOLDS_A_PARTITION_CHECK == 0:
+                    await make_partitions_ahead(connection)
+            rounds += 1
+        except (Unavailable, StatementTimeout) as error:
+            log.warning("upkeep waits: %s", error)
+        except Exception:
+            log.exception("upkeep failed and will be tried again")
+        await asyncio.sleep(FOLD_SECONDS)
+
+
+async def not_ready_because(database: Database) -> str | None:
+    """Why this server should get no requests; None where it is ready."""
+    try:
+        async with database.connection() as connection:
+            missing = await missing_migrations(connection)
+    except Unavailable:
+        return "the database does not answer"
+    except MigrationError as error:
+        return str(error)
+    return f"migration {missing[0]} is not applied" if missing else None
+
+
+async def rebuild_rollups(database: Database) -> int:
+    """Recompute the roll-ups from the run log while others write; gives how many runs were counted."""
+    async with database.connection() as connection:
+        return await rollups.rebuild(connection)

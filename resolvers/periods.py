@@ -1,0 +1,48 @@
+"""Days and months as people live them: in a time zone, as half-open ranges of UTC instants."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from resolvers.errors import InvalidInput
+
+
+@lru_cache(maxsize=1024)
+def time_zone(name: str) -> ZoneInfo:
+    """The IANA zone of that name, such as Europe/Berlin. Raises InvalidInput for any other name."""
+    try:
+        return ZoneInfo(name)
+    # ZoneInfo raises a different exception for each way in which a name can be wrong.
+    except (KeyError, ValueError, OSError) as error:
+        shown = name if len(name) <= 60 else name[:60] + "…"
+        raise InvalidInput(
+            f"{shown!r} is not an IANA time zone such as Europe/Berlin.", "timeZone"
+        ) from error
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The instant at which a day begins in the zone, in UTC."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def today(zone: ZoneInfo, now: datetime) -> date:
+    """The date in the zone at an instant."""
+    return now.astimezone(zone).date()
+
+
+def last_days(zone: ZoneInfo, now: datetime, days: int) -> list[date]:
+    """The last `days` dates in the zone, oldest first, today included."""
+    end = today(zone, now)
+    return [end - timedelta(days=days - 1 - index) for index in range(days)]
+
+
+def month_start(day: date) -> date:
+    """The first date of the month."""
+    return day.replace(day=1)
+
+
+def next_month(day: date) -> date:
+    """The first date of the month after."""
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)

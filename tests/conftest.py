@@ -1,0 +1,232 @@
+"""What tests share: an embedded server, a database of its own for each test, and whole requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from db import embedded
+from db.migrate import apply_migrations
+from db.pool import Database
+from graph.app import create_app
+from graph.config import Settings
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Gives the address of a database by name, on a server of the test session.
+
+    TEST_DATABASE_URL names another server, as `.ci/run` does for Debian's; its role must be a superuser.
+    """
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield lambda name: psycopg.conninfo.make_conninfo(url, dbname=name)
+        return
+    folder = tmp_path_factory.mktemp("postgres")
+    with embedded.start(folder, durable=False) as server:
+        yield server.dsn
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: Callable[[str], str]) -> Iterator[str]:
+    """A migrated database to clone; cloning takes a tenth of migrating."""
+    name = f"template_{os.getpid()}"
+    with _database(server_dsn, name):
+        asyncio.run(apply_migrations(server_dsn(name)))
+        yield name
+
+
+@pytest.fixture
+def dsn(server_dsn: Callable[[str], str], template: str) -> Iterator[str]:
+    """The address of a fresh, migrated, empty database."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with _database(server_dsn, name, template):
+        yield server_dsn(name)
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: Callable[[str], str]) -> Iterator[str]:
+    """The address of a fresh database without migrations."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with _database(server_dsn, name):
+        yield server_dsn(name)
+
+
+@contextlib.contextmanager
+def _database(server_dsn: Callable[[str], str], name: str, template: str = "template1") -> Iterator[None]:
+    with psycopg.connect(server_dsn("postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        try:
+            yield
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+class Store:
+    """The test's own hand on the database, beside the app."""
+
+    def __init__(self, dsn: str) -> None:
+        self.connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        self.connection.execute("SET TimeZone = 'UTC'")
+
+    def rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """The rows of a statement."""
+        cursor = self.connection.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str, parameters: Any = None) -> Any:
+        """The first column of the first row."""
+        return next(iter(self.rows(statement, parameters)[0].values()))
+
+    def add(self, table: str, **values: Any) -> int:
+        """Add a row and give its id; dicts and lists for jsonb columns come as `Jsonb`."""
+        names = sql.SQL(", ").join(map(sql.Identifier, values))
+        marks = sql.SQL(", ").join(sql.Placeholder() * len(values))
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
+            sql.Identifier(*table.split(".")), names, marks
+        )
+        cursor = self.connection.execute(statement, list(values.values()))
+        return cursor.fetchone()["id"]
+
+    def run(self, **values: Any) -> int:
+        """Add a run log: a success of `chat` at site `berlin`, unless told otherwise."""
+        defaults = {"site_id": "berlin", "app_type": "chat", "status": "success", "tokens_used": 100}
+        return self.add("biz.ai_run_logs", **(defaults | values))
+
+    def job(self, **values: Any) -> int:
+        """Add a job: a failed `order_created` at site `berlin`, unless told otherwise."""
+        defaults = {
+            "site_id": "berlin",
+            "event_type": "order_created",
+            "status": "failed",
+            "payload": Jsonb({"order": 1}),
+            "app_chain": ["chat"],
+        }
+        return self.add("biz.ai_trigger_jobs", **(defaults | values))
+
+    def cache(self, **values: Any) -> int:
+        """Add a valid cache entry of `chat` for member `m1` at site `berlin`, unless told otherwise."""
+        defaults = {
+            "site_id": "berlin",
+            "cache_type": "chat",
+            "target_id": "m1",
+            "result": Jsonb({"text": "hi"}),
+        }
+        return self.add("biz.ai_cache", **(defaults | values))
+
+    def snapshot(self) -> dict[str, list[dict[str, Any]]]:
+        """Every row that a mutation may touch, to prove that a refusal changed nothing."""
+        tables = (
+            "biz.ai_run_logs",
+            "biz.ai_trigger_jobs",
+            "biz.ai_cache",
+            "runglass.batches",
+            "runglass.run_external_ids",
+            "runglass.audit_log",
+        )
+        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
+
+
+@pytest.fixture
+def store(dsn: str) -> Iterator[Store]:
+    """Direct access to the test's database."""
+    store = Store(dsn)
+    yield store
+    store.connection.close()
+
+
+class CountingCursor(psycopg.AsyncCursor[Any]):
+    """Counts the statements that the app runs."""
+
+    statements = 0
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        CountingCursor.statements += 1
+        return await super().execute(*args, **kwargs)
+
+
+class Api:
+    """The app with its lifespan, asked by whole HTTP requests from a synchronous test."""
+
+    def __init__(self, dsn: str, **settings: Any) -> None:
+        self.runner = asyncio.Runner()
+        self.settings = Settings(database_url=dsn, _env_file=None, **settings)
+        self.app = create_app(self.settings, Database(dsn, self.settings.pool, cursor_factory=CountingCursor))
+        self._lifespan = self.app.router.lifespan_context(self.app)
+        self.runner.run(self._lifespan.__aenter__())
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=True), base_url="http://runglass"
+        )
+        self.headers: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End the app as a server does."""
+        self.runner.run(self.client.aclose())
+        self.runner.run(self._lifespan.__aexit__(None, None, None))
+        self.runner.close()
+
+    async def post(self, query: str, variables: dict[str, Any] | None = None) -> httpx.Response:
+        """One request, for tests that send several at once."""
+        body = {"query": query, "variables": variables or {}}
+        return await self.client.post("/graphql", json=body, headers=self.headers)
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The whole answer to an operation."""
+        return self.runner.run(self.post(query, variables)).json()
+
+    def data(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The data of an operation that must have no errors."""
+        answer = self.execute(query, variables)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def error(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The one error of an operation: {"code", "message", …}."""
+        answer = self.execute(query, variables)
+        assert len(answer.get("errors", [])) == 1, answer
+        error = answer["errors"][0]
+        return {"message": error["message"], **error["extensions"]}
+
+    def at_once(self, query: str, variables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The data of the same operation sent several times at once."""
+
+        async def send() -> list[httpx.Response]:
+            return await asyncio.gather(*(self.post(query, each) for each in variables))
+
+        return [response.json()["data"] for response in self.runner.run(send())]
+
+    def statements(self, query: str, variables: dict[str, Any] | None = None) -> int:
+        """How many statements an operation runs, the second time it is asked."""
+        self.data(query, variables)
+        before = CountingCursor.statements
+        self.data(query, variables)
+        return CountingCursor.statements - before
+
+
+@pytest.fixture
+def api(dsn: str) -> Iterator[Api]:
+    """The app on the test's database, called as an admin of every site."""
+    api = Api(dsn)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).parent.parent
