@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     batch_lifetime: int = Field(
         default=600, ge=1, le=86_400, description="How long an estimated batch may be confirmed."
     )
+    idempotency_lifetime: int = Field(
+        default=86_400, ge=1, le=31_536_000, description="How long an idempotency key keeps its first result."
+    )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
     log_level: str = Field(

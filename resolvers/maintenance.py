@@ -7,6 +7,7 @@ import logging
 
 from db import rollups
 from db.errors import StatementTimeout, Unavailable
+from db.idempotency import purge_keys
 from db.migrate import MigrationError, missing_migrations
 from db.partitions import make_partitions_ahead
 from db.pool import Database
@@ -15,10 +16,12 @@ log = logging.getLogger(__name__)
 
 FOLD_SECONDS = 2.0
 _FOLDS_A_PARTITION_CHECK = 1800
+_FOLDS_A_PURGE = 150
 
 
 async def keep_up(database: Database) -> None:
-    """Fold and make partitions until cancelled. A database that is gone is waited for.
+    """Fold, make partitions and forget old keys of requests until cancelled; a database that is gone is
+    waited for.
 
     Any number of processes may do this at once: one folds, the others find nothing to do.
     """
@@ -27,6 +30,8 @@ async def keep_up(database: Database) -> None:
         try:
             async with database.connection() as connection:
                 await rollups.fold(connection)
+                if rounds % _FOLDS_A_PURGE == 0:
+                    await purge_keys(connection)
                 if rounds % _FOLDS_A_PARTITION_CHECK == 0:
                     await make_partitions_ahead(connection)
             rounds += 1
