@@ -132,8 +132,8 @@ ORDER BY ids.site_id, ids.external_id
 FOR UPDATE OF ids
 """
 
-# What a report leaves out keeps its value, so that a run may be reported in pieces. Tokens that were the sum of
-# their parts so far stay so; tokens that a service charged stay until it says otherwise.
+# What a report leaves out keeps its value, so that a run may be reported in pieces. Tokens that were the sum
+# of their parts so far stay so; tokens that a service charged stay until it says otherwise.
 UPDATE_RUNS = SiteStatement(
     """
 UPDATE biz.ai_run_logs AS run SET
@@ -145,7 +145,8 @@ UPDATE biz.ai_run_logs AS run SET
     request_prompt = coalesce(report.request_prompt, run.request_prompt),
     response_text = coalesce(report.response_text, run.response_text),
     tokens_used = coalesce(report.tokens_used, CASE
-        WHEN coalesce(run.tokens_used, 0) = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
+        WHEN coalesce(run.tokens_used, 0)
+            = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
         THEN coalesce(report.prompt_tokens, run.prompt_tokens, 0)
             + coalesce(report.completion_tokens, run.completion_tokens, 0)
         ELSE run.tokens_used
