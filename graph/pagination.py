@@ -20,7 +20,7 @@ from db.keyset import Key, Page, PageRequest
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
-from graph.ids import Kind
+from graph.ids import MAX_NUMBER, Kind
 from graph.types.fields import resolved
 
 MAX_PAGE = 100
@@ -30,7 +30,7 @@ EXACT_TOTAL = 10_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,17}):([0-9]{1,18}|[0-9a-f]{32})", re.ASCII)
+_CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,18}):([0-9]{1,19}|[0-9a-f]{32})", re.ASCII)
 _KINDS: dict[type[Any], Kind] = {
     RunLogRow: Kind.RUN,
     AlertRow: Kind.ALERT,
@@ -67,14 +67,15 @@ def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
     except (binascii.Error, ValueError):
         place = ""
     match = _CURSOR.fullmatch(place)
+    wrong = ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
     if match is None or match[1] != kind or (len(match[3]) == 32) != (kind is Kind.BATCH):
-        raise ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
+        raise wrong
+    if kind is not Kind.BATCH and int(match[3]) > MAX_NUMBER:
+        raise wrong
     try:
         created_at = _EPOCH + int(match[2]) * _MICROSECOND
     except OverflowError:
-        raise ApiError(
-            ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument
-        ) from None
+        raise wrong from None
     return Key(created_at, match[3] if kind is Kind.BATCH else int(match[3]))
 
 
