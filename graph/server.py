@@ -49,7 +49,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _load_demo(settings: Settings) -> None:
-    raise NotImplementedError
+    from resolvers.demo import load_demo
+
+    summary = asyncio.run(load_demo(settings.dsn))
+    if summary.loaded:
+        log.info("loaded demo data: %d runs, %d jobs", summary.runs, summary.jobs)
 
 
 def _greet(listener: socket.socket) -> None:
