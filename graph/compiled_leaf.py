@@ -186,9 +186,17 @@ def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
     named = [p.name for p in (resolver.parent_parameter, resolver.root_parameter) if p is not None]
     if resolver.self_parameter and not named:
         return function
+    if not resolver.self_parameter and _takes_first(function, named):
+        return function
     if resolver.self_parameter:
         return lambda source: function(source, **dict.fromkeys(named, source))
     return lambda source: function(**dict.fromkeys(named, source))
+
+
+def _takes_first(function: Any, named: list[str]) -> bool:
+    """Whether the one parameter by that name may as well be given by position, which costs half as much."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_argcount == 1 and list(code.co_varnames[:1]) == named
 
 
 def _holds_awaitable(value: Any) -> bool:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ def test_a_required_column_must_come_from_somewhere(load: Load) -> None:
 
 def test_shifting_moves_the_newest_row_to_now(load: Load, dsn: str) -> None:
     load(
-        f"{HEADER}\nacme,chat,2020-01-02 00:00:00,1,1000,success\nacme,chat,2020-01-01 23:00:00,1,1,success\n",
+        f"{HEADER}\nacme,chat,2020-01-02 00:00:00,1,1000,success\nacme,chat,2020-01-01 23:00:00,1,1,failed\n",
         shift_to_now=True,
     )
     assert rows(dsn, "created_at") == [(NOW - timedelta(hours=1),), (NOW,)]
@@ -215,7 +216,8 @@ def test_months_get_partitions_of_their_own(load: Load, dsn: str) -> None:
 
 
 def test_external_ids_are_known_afterwards_and_refused_twice(load: Load, dsn: str) -> None:
-    text = "site_id,app_type,external_id,created_at\na,chat,x,2026-05-01\nb,chat,x,2026-05-02\na,chat,,2026-05-03\n"
+    text = "site_id,app_type,external_id,created_at\n"
+    text += "a,chat,x,2026-05-01\nb,chat,x,2026-05-02\na,chat,,2026-05-03\n"
     assert load(text).rows == 3
     with psycopg.connect(dsn) as connection:
         claimed = connection.execute(
@@ -237,7 +239,6 @@ def test_two_imports_of_the_same_external_ids_at_once_load_one(load: Load, dsn: 
     with psycopg.connect(dsn) as other:
         text = "site_id,app_type,external_id\na,chat,x\n"
         other.execute("INSERT INTO runglass.run_external_ids VALUES ('a', 'x', 1, now())")
-        other.execute("SELECT pg_advisory_lock(1)")
         with psycopg.connect(dsn) as releaser:
             waiting = _start(lambda: load(text))
             while not releaser.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
@@ -250,8 +251,6 @@ def test_two_imports_of_the_same_external_ids_at_once_load_one(load: Load, dsn: 
 
 
 def _start(call: Callable[[], ImportReport]) -> Callable[[], ImportReport]:
-    from concurrent.futures import ThreadPoolExecutor
-
     executor = ThreadPoolExecutor(1)
     future = executor.submit(call)
     executor.shutdown(wait=False)
