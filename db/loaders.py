@@ -16,6 +16,7 @@ from aiodataloader import DataLoader
 
 from db.alerts import AlertRow, get_alerts
 from db.batches import BatchRow, get_batches
+from db.budget import BudgetRow, get_budgets
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
@@ -113,6 +114,11 @@ class Loaders:
     def batches(self) -> Loader[UUID, BatchRow]:
         """Batches by id."""
         return self._by_id("batches", get_batches)
+
+    @property
+    def budgets(self) -> Loader[int, BudgetRow]:
+        """Budgets by id."""
+        return self._by_id("budgets", get_budgets)
 
     @property
     def cache_entries(self) -> Loader[int, CacheEntryRow]:

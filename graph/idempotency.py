@@ -13,6 +13,7 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.batches import BatchRow
+from db.budget import BudgetRow
 from db.loaders import Loader, Loaders
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Context
@@ -42,6 +43,7 @@ _LOADERS: dict[type, tuple[Kind, Callable[[Loaders], Loader[Any, Any]]]] = {
     TriggerJobRow: (Kind.JOB, lambda loaders: loaders.trigger_jobs),
     AlertRow: (Kind.ALERT, lambda loaders: loaders.alerts),
     BatchRow: (Kind.BATCH, lambda loaders: loaders.batches),
+    BudgetRow: (Kind.BUDGET, lambda loaders: loaders.budgets),
 }
 
 

@@ -13,11 +13,19 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
+from graph.budget_mutations import (
+    BudgetOverride,
+    RemoveBudgetResult,
+    SetBudgetResult,
+    reason_of,
+    remove_budget,
+    set_budget,
+)
 from graph.context import Context, Info
 from graph.idempotency import Change, KeyedInput, run_keyed
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
-from graph.permissions import Operates
-from graph.refusals import Conflict, Expired, InvalidInput, NotFound
+from graph.permissions import Administers, Operates
+from graph.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.batches import Batch
@@ -38,6 +46,9 @@ class RetryJobInput(KeyedInput):
     """Input of retryJob."""
 
     job_id: strawberry.ID = strawberry.field(description="The id of a finished job, such as job_42.")
+    override: BudgetOverride | None = strawberry.field(
+        default=None, description="For admins: start it although it passes a hard limit of a budget."
+    )
 
 
 @strawberry.input(description="Which alert to change.")
@@ -77,6 +88,9 @@ class ConfirmBatchInput(KeyedInput):
     """Input of confirmBatch."""
 
     batch_id: strawberry.ID = strawberry.field(description="The id that estimateBatch gave.")
+    override: BudgetOverride | None = strawberry.field(
+        default=None, description="For admins: start it although it passes a hard limit of a budget."
+    )
 
 
 @strawberry.input(
@@ -136,7 +150,7 @@ class RecordedRuns:
 
 
 RetryJobResult = Annotated[
-    TriggerJob | NotFound | Conflict,
+    TriggerJob | NotFound | Conflict | BudgetExceeded,
     strawberry.union("RetryJobResult", description="The new job, or why there is none."),
 ]
 AlertResult = Annotated[
@@ -152,7 +166,7 @@ EstimateBatchResult = Annotated[
     strawberry.union("EstimateBatchResult", description="The estimate, or why there is none."),
 ]
 ConfirmBatchResult = Annotated[
-    Batch | NotFound | Conflict | Expired,
+    Batch | NotFound | Conflict | Expired | BudgetExceeded,
     strawberry.union("ConfirmBatchResult", description="The started batch, or why it was not started."),
 ]
 RecordRunsResult = Annotated[
@@ -163,7 +177,8 @@ RecordRunsResult = Annotated[
 
 async def _retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
-    return await job_cases.retry_job(context.database, context.caller, job_id)
+    override = reason_of(context, input.override)
+    return await job_cases.retry_job(context.database, context.caller, job_id, override=override)
 
 
 async def _ack_alert(context: Context, input: AlertInput) -> AlertRow:
@@ -208,7 +223,8 @@ async def _estimate_batch(context: Context, input: EstimateBatchInput) -> BatchR
 
 async def _confirm_batch(context: Context, input: ConfirmBatchInput) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await batch_cases.confirm_batch(context.database, context.caller, batch_id)
+    override = reason_of(context, input.override)
+    return await batch_cases.confirm_batch(context.database, context.caller, batch_id, override=override)
 
 
 async def _record_runs(context: Context, input: RecordRunsInput) -> RecordedRuns:
@@ -273,3 +289,10 @@ class Mutation:
     record_runs = _mutation(
         _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."
     )
+    set_budget = _mutation(
+        set_budget,
+        SetBudgetResult,
+        "Limit the tokens of a site, an app, both or all, a day or a month.",
+        Administers,
+    )
+    remove_budget = _mutation(remove_budget, RemoveBudgetResult, "Limit them no more.", Administers)

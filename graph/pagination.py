@@ -15,6 +15,7 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.batches import BatchRow
+from db.budget import BudgetRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
 from db.run_logs import RunLogRow
@@ -37,6 +38,7 @@ _KINDS: dict[type[Any], Kind] = {
     TriggerJobRow: Kind.JOB,
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
+    BudgetRow: Kind.BUDGET,
 }
 
 First = Annotated[

@@ -9,6 +9,7 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.batches import BatchRow
+from db.budget import BudgetRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
@@ -17,6 +18,7 @@ from graph.pagination import After, Before, ConnectionPage, First, Last, page_re
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
 from graph.types.batches import Batch
 from graph.types.budget import Budget
+from graph.types.budgets import BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
 from graph.types.fields import resolved
@@ -26,6 +28,7 @@ from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJo
 from graph.types.viewer import Viewer
 from resolvers import alerts as alert_cases
 from resolvers import budget as budget_cases
+from resolvers import budgets as budgets_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
@@ -136,6 +139,26 @@ async def _cache_entries(
     return ConnectionPage(page, lambda most: cache_cases.count_cache_entries(database, scope, wanted, most))
 
 
+async def _budgets(
+    info: Info,
+    site_id: SiteId = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(site_id)
+    page = await budgets_cases.list_budgets(
+        database, scope, _page(Kind.BUDGET, sort, first, after, last, before)
+    )
+    return ConnectionPage(page, lambda most: budgets_cases.count_budgets(database, scope, most))
+
+
+async def _budget_limit(info: Info, id: _Id) -> BudgetRow | None:
+    return await info.context.loaders.budgets.load(parse_id(id, Kind.BUDGET, "id"))
+
+
 def _page(
     kind: Kind, sort: CreatedSort, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Any:
@@ -169,6 +192,7 @@ async def _node(info: Info, id: _Id) -> Any:
         Kind.ALERT: loaders.alerts,
         Kind.JOB: loaders.trigger_jobs,
         Kind.CACHE: loaders.cache_entries,
+        Kind.BUDGET: loaders.budgets,
     }
     loader = by_kind.get(kind)
     return await loader.load(parse_id(id, kind, "id")) if loader else None
@@ -186,6 +210,13 @@ class Query:
         _dashboard, "What an operator looks at first, of one site or of all you may see."
     )
     budget: Budget = resolved(_budget, "Tokens used today and this month, of one site or of all you may see.")
+    budgets: BudgetLimitConnection = resolved(
+        _budgets,
+        "The budgets that admins set, and how they stand. Those of every site need to see every site.",
+    )
+    budget_limit: BudgetLimit | None = resolved(
+        _budget_limit, "One budget that an admin set; null where there is none of that id."
+    )
     run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")

@@ -149,6 +149,7 @@ class Store:
             "runglass.batches",
             "runglass.run_external_ids",
             "runglass.audit_log",
+            "runglass.budgets",
         )
         return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
 
