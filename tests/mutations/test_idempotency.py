@@ -57,6 +57,17 @@ def _runs(_api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"runs": [run, run]}, {"runs": [run | {"createdAt": "2026-11-01T10:00:01Z"}]}
 
 
+def _budgets(_api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    one = {"siteId": "berlin", "period": "DAILY", "hardLimit": 1_000}
+    return one, one | {"hardLimit": 2_000}
+
+
+def _removals(api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    given = {"period": "DAILY", "hardLimit": 1_000}
+    one, other = (send(api, "setBudget", given | {"siteId": site})["id"] for site in ("berlin", "paris"))
+    return {"budgetId": one}, {"budgetId": other}
+
+
 CASES: dict[str, Case] = {
     "retryJob": Case("... on TriggerJob { id status attempt }", _jobs),
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
@@ -66,6 +77,8 @@ CASES: dict[str, Case] = {
     "estimateBatch": Case("... on Batch { id status estimatedTokens }", _estimates),
     "confirmBatch": Case("... on Batch { id status confirmedAt }", _batches),
     "recordRuns": Case("... on RecordedRuns { runIds added changed }", _runs),
+    "setBudget": Case("... on BudgetLimit { id hardLimit }", _budgets),
+    "removeBudget": Case("... on RemovedBudget { budgetId }", _removals),
 }
 MUTATIONS = sorted(schema._schema.mutation_type.fields)
 
