@@ -1,4 +1,4 @@
-"""Hard limits refuse confirmBatch and retryJob, soft ones warn; what is confirmed is reserved until it ends."""
+"""Hard limits refuse confirmBatch and retryJob, soft ones warn; what is confirmed is reserved meanwhile."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_a_batch_that_fits_exactly_is_confirmed_and_one_token_more_is_not(api: A
     assert refusal == {
         "__typename": "BudgetExceeded",
         "code": "BUDGET_EXCEEDED",
-        "message": "This needs 500 tokens, which would pass the daily hard limit of 599 tokens of site berlin.",
+        "message": "This needs 500 tokens, which would pass the daily hard limit of 599 tokens"
+        " of site berlin.",
         "used": 100,
         "reserved": 0,
         "requested": 500,
