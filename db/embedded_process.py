@@ -126,16 +126,10 @@ class ServerProcess:
             return
         fresh = self.place.folder / "cluster.new"
         command = [self._program("initdb"), "-D", str(fresh), "-U", ROLE, "--auth=trust", "-E", "UTF8"]
-        command += [
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--no-locale",
-            "--no-instructions",
-        ]
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-locale"]
         command += [] if self.durable else ["--no-sync"]
-        with contextlib.closing(
-            self._server_lock(deadline)
-        ) as lock:  # not released: what a broken-off initdb leaves running keeps it
+        # Closed, not released: what an interrupted initdb leaves running keeps the lock.
+        with contextlib.closing(self._server_lock(deadline)) as lock:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(mode=0o700)
             give(fresh, self.place.account)

@@ -35,7 +35,8 @@ class CreateApiKeyInput:
     )
     expires_at: datetime | None = strawberry.field(
         default=None,
-        description="Until when it may be used; without it, for ever. Without an offset: in the configured zone.",
+        description="Until when it may be used; without it, for ever. Without an offset: in the configured"
+        " zone.",
     )
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 COOKIE = "runglass_session"
 SECURE_COOKIE = "__Host-runglass_session"
-"""Over https; browsers take a cookie of such a name only from https, for the whole host, and from no subdomain."""
+"""Over https; browsers take a cookie of such a name only over https and from this very host."""
 
 # One message for whatever is wrong, so that nobody learns which keys exist.
 REFUSED = "Sign in: send a valid key as 'Authorization: Bearer KEY'."

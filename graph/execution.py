@@ -93,7 +93,7 @@ class Engine:
 
     `rules` run after the limits and before the standard rules. `execution_context_class` is a graphql-core
     executor class; the schema's own is the default. `cache_size` is the memory for parsed documents in bytes.
-    Strawberry's schema extensions are not run.
+    A schema with Strawberry's schema extensions is refused: they would not run.
     """
 
     def __init__(
@@ -106,6 +106,8 @@ class Engine:
         limits: Limits | None = None,
         errors: ErrorFormatter | None = None,
     ) -> None:
+        if schema.extensions:
+            raise ValueError("the engine does not run Strawberry's schema extensions")
         self.limits = limits or Limits()
         self.errors = errors or ErrorFormatter()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
@@ -143,7 +145,7 @@ class Engine:
         if not prepared.page_variables:
             return prepared.cost
         sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
-        key = tuple(_hashable(sizes.get(name, ...)) for name in prepared.page_variables)
+        key = tuple(_size_key(sizes, name) for name in prepared.page_variables)
         cost = prepared.costs.get(key)
         if cost is None:
             cost = self._measure_with(prepared, sizes)
@@ -279,8 +281,13 @@ class Engine:
             raise RequestRefused([coded(limit)]) from None
 
 
-def _hashable(value: object) -> object:
-    return value if value is None or isinstance(value, int) else ...
+def _size_key(sizes: Mapping[str, object], name: str) -> object:
+    """What the size of a page depends on in its variable: a number, null, its absence, or anything else."""
+    if name not in sizes:
+        return "absent"
+    value = sizes[name]
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number or value is None else "wrong"
 
 
 def _without_suggestions(refused: RequestRefused) -> list[dict[str, Any]]:

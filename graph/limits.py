@@ -44,6 +44,9 @@ MAX_NESTING = 100
 """Selection sets within each other, also of introspection and inline fragments; guards the interpreter's
 stack."""
 
+MAX_INTROSPECTION_ALIASES = 5
+"""Without aliases a document asks for the schema once; with fifty it would ask fifty times, unmeasured."""
+
 MAX_DIGITS = 9
 PAGE_ARGUMENTS = ("first", "last")
 INTROSPECTION_FIELDS = ("__schema", "__type")
@@ -181,6 +184,7 @@ class Measurement:
         self._page_variables: set[str] = set()
         self._names: Counter[str] = Counter()
         self._comparisons = 0
+        self._introspection_aliases = 0
         self._nesting = 0
         if len(document.definitions) > self._limits.max_definitions:
             maximum = self._limits.max_definitions
@@ -300,11 +304,20 @@ class Measurement:
         return shape.list_size if given is None else self._limits.max_page_size
 
     def _introspection(self, node: FieldNode) -> Extent:
+        if node.alias is not None and node.name.value != "__typename":
+            self._count_introspection_alias()
         if node.selection_set is None:
             return Extent(0, 1, 0)
         schema_type = self._table.schema.get_type("__Type")
         below = self._selections(node.selection_set, schema_type, level=1)
         return Extent(0, 1 + below.fixed, 0)
+
+    def _count_introspection_alias(self) -> None:
+        self._introspection_aliases += 1
+        maximum = MAX_INTROSPECTION_ALIASES
+        if self._introspection_aliases > maximum:
+            message = f"Introspection may use at most {maximum} aliases."
+            raise LimitExceeded("introspection", maximum, message)
 
     def _count_comparisons(self, node: FieldNode) -> None:
         name = (node.alias or node.name).value

@@ -207,6 +207,6 @@ class Query:
     )
     audit_log: AuditEntryConnection = resolved(
         resolve_audit_log,
-        "Who changed what, newest first. Entries that concern every site need a key of every site. For admins.",
+        "Who changed what, newest first; what concerns every site, for admins of every site only. For admins.",
         permissions=[Administers],
     )

@@ -48,9 +48,9 @@ class InvalidToken(Exception):
 class IssuerSettings:
     """Whose tokens count, and what their claims mean.
 
-    `keys_url` is a JWKS or an OpenID discovery document, at http, https or file. A claim's name may be a path
-    such as `realm_access.roles`. `roles` maps words of the role claim to roles; without an entry, the names of
-    the roles themselves count.
+    `keys_url` is a JWKS or an OpenID discovery document, at http, https or file. A claim's name may be a
+    path such as `realm_access.roles`. `roles` maps words of the role claim to roles; where it is None, the
+    names of the roles themselves count.
     """
 
     issuer: str

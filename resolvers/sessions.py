@@ -1,4 +1,4 @@
-"""Signing a browser in and out: a one-time token becomes a session, whose secret the browser's cookie holds."""
+"""Signing a browser in and out: a one-time token becomes a session, whose secret the cookie holds."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+def server_dsn() -> Iterator[Callable[[str], str]]:
     """Gives the address of a database by name, on a server of the test session.
 
     TEST_DATABASE_URL names another server, as `.ci/run` does for Debian's; its role must be a superuser.
@@ -36,9 +38,14 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield lambda name: psycopg.conninfo.make_conninfo(url, dbname=name)
         return
-    folder = tmp_path_factory.mktemp("postgres")
-    with embedded.start(folder, durable=False) as server:
-        yield server.dsn
+    # Not pytest's own folder: that is closed to the account as which root runs the server.
+    folder = Path(tempfile.mkdtemp(prefix="runglass-tests-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    try:
+        with embedded.start(folder, durable=False) as server:
+            yield server.dsn
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

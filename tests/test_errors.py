@@ -44,7 +44,7 @@ def test_a_domain_exception_is_translated(query: str, code: str, message: str) -
     assert (error["message"], error["extensions"]) == (message, {"code": code})
 
 
-@pytest.mark.parametrize("query", ["{ boom }", "{ tooBig }"])
+@pytest.mark.parametrize("query", ["{ boom }", "{ tooBig }", "{ brokenNode { id } }"])
 def test_anything_else_is_masked_by_an_id_that_is_in_the_log(
     query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -55,6 +55,7 @@ def test_anything_else_is_masked_by_an_id_that_is_in_the_log(
     assert extensions["code"] == "INTERNAL_SERVER_ERROR"
     assert "hunter2" not in str(error)
     assert "1099511627776" not in str(error)
+    assert "SecretRow" not in str(error)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert extensions["errorId"] in record.getMessage()
     assert record.exc_info is not None
@@ -133,6 +134,30 @@ def test_only_so_many_errors_are_in_a_reply_and_the_rest_is_counted() -> None:
     assert len(content["errors"]) == 10
     assert content["extensions"] == {"errorsOmitted": 20}
     assert len(content["data"]["failingRows"]) == 30
+
+
+def test_internal_errors_that_are_left_out_are_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    content = ask("{ failingRows { value } brokenRows { value } }")
+    assert {error["extensions"]["code"] for error in content["errors"]} == {"BAD_USER_INPUT"}
+    assert content["extensions"] == {"errorsOmitted": 50}
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage().startswith("30 more internal errors")
+    assert record.exc_info is not None
+
+
+def test_an_absent_database_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    ask("{ gone }")
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+    assert "10.0.0.7" not in record.getMessage()
+
+
+def test_a_null_for_a_directive_is_the_callers_mistake() -> None:
+    query = (
+        "query ($x: Boolean = true) { a: plainJobs { id @skip(if: $x) title } b: __typename @skip(if: $x) }"
+    )
+    error = first(query, variables={"x": None})
+    assert error["extensions"] == {"code": "BAD_USER_INPUT"}
 
 
 def test_only_so_many_errors_of_validation_are_in_a_reply() -> None:

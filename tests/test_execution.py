@@ -2,10 +2,13 @@ import asyncio
 from typing import Any
 
 import pytest
+import strawberry
 from graphql import Executor
+from strawberry.extensions import SchemaExtension
 
 from graph.document_cache import SegmentedCache
 from graph.errors import RequestRefused
+from graph.execution import Engine
 from tests.http.server import Context, ask, build_app, build_engine
 
 
@@ -74,6 +77,15 @@ def test_many_variables_of_pages_are_bounded() -> None:
     for number in range(500):
         engine.cost(prepared, {"n": number})
     assert len(prepared.costs) <= 64
+
+
+def test_a_schema_whose_extensions_would_not_run_is_refused() -> None:
+    @strawberry.type
+    class Query:
+        name: str = "x"
+
+    with pytest.raises(ValueError, match="extensions"):
+        Engine(strawberry.Schema(query=Query, extensions=[SchemaExtension]))
 
 
 def test_an_engine_runs_without_http() -> None:

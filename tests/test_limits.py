@@ -65,6 +65,14 @@ BOMBS = {
         )
         + " fragment f20 on Job { id }",
     ),
+    "the schema again and again": (
+        "introspection",
+        "{ " + " ".join(f"a{number}: __schema {{ types {{ name }} }}" for number in range(6)) + " }",
+    ),
+    "the schema's fields again and again": (
+        "introspection",
+        "{ __schema { types { " + " ".join(f"a{n}: fields {{ name }}" for n in range(6)) + " } } }",
+    ),
     "one field again and again": ("comparisons", "{" + " __typename" * 200 + "}"),
     "one field again and again in fragments": (
         "comparisons",
@@ -186,6 +194,14 @@ def test_a_page_of_a_variable_costs_what_the_variable_says(
     prepared = engine.prepare(PAGES)
     assert engine.cost(prepared, variables) == 2 + outer * (1 + 2 + inner)
     assert prepared.cost == 2 + 100 * (1 + 2 + 100)
+
+
+def test_wrong_values_of_a_variable_do_not_change_the_cost_of_right_ones() -> None:
+    engine = build_engine()
+    prepared = engine.prepare(PAGES)
+    costs = [engine.cost(prepared, {"n": n}) for n in (True, 1, "x", None, [], {}, 1.0)]
+    assert costs == [2 + outer * (1 + 2 + 20) for outer in (100, 1, 100, 20, 100, 100, 100)]
+    assert engine.cost(prepared, {}) == 2 + 4 * (1 + 2 + 20)
 
 
 def test_a_variable_cannot_pass_the_limit() -> None:

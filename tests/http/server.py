@@ -29,11 +29,19 @@ class Unavailable(Exception):
     """A database that is gone; its text names a host."""
 
 
+class SecretRow:
+    """A row of no type of the schema."""
+
+
 @dataclass
 class Context:
     allow_introspection: bool = True
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    hanging: int = 0
+
+    def close(self) -> None:
+        """Nothing is left to end."""
 
 
 Info = strawberry.Info[Context, None]
@@ -147,12 +155,16 @@ class Query:
         raise RuntimeError("the password is hunter2")
 
     @strawberry.field
-    def booms(self) -> list[Job | None]:
-        return [None for _ in range(3)]
-
-    @strawberry.field
     def failing_rows(self) -> list["FailingRow"]:
         return [FailingRow() for _ in range(30)]
+
+    @strawberry.field
+    def broken_node(self) -> Node | None:
+        return SecretRow()  # type: ignore[return-value]
+
+    @strawberry.field
+    def broken_rows(self) -> list["BrokenRow"]:
+        return [BrokenRow() for _ in range(30)]
 
     @strawberry.field
     def refused(self) -> str | None:
@@ -168,12 +180,23 @@ class Query:
 
     @strawberry.field
     async def hang(self, info: Info) -> str | None:
-        info.context.started.set()
+        context = info.context
+        context.hanging += 1
+        context.started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            info.context.cancelled.set()
+            context.hanging -= 1
+            if not context.hanging:
+                context.cancelled.set()
         return None
+
+
+@strawberry.type
+class BrokenRow:
+    @strawberry.field
+    def value(self) -> str | None:
+        raise RuntimeError("the password is hunter2")
 
 
 @strawberry.type

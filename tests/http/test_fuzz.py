@@ -29,8 +29,10 @@ async def exchange(
     """One request to the application itself: an HTTP client would refuse to send much of this."""
     sent: list[Any] = []
 
+    bodies = [{"type": "http.request", "body": body}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body}
+        return bodies.pop() if bodies else await asyncio.Event().wait()  # type: ignore[return-value]
 
     async def record(message: Any) -> None:
         sent.append(message)
