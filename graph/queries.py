@@ -207,6 +207,6 @@ class Query:
     )
     audit_log: AuditEntryConnection = resolved(
         resolve_audit_log,
-        "Who changed what, newest first; what concerns every site, for admins of every site only. For admins.",
+        "Who changed what, newest first; what concerns every site only for admins of every site. For admins.",
         permissions=[Administers],
     )

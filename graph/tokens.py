@@ -64,7 +64,7 @@ class IssuerSettings:
 
 
 class IssuerKeys:
-    """The issuer's public keys, read when they are first needed, and again when old or when one is missing."""
+    """The issuer's public keys, read when first needed, and again when they are old or one is missing."""
 
     def __init__(self, url: str) -> None:
         self._url = url
