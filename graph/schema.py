@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import strawberry
+from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
 
 from graph.mutations import Mutation
@@ -23,6 +27,29 @@ schema = strawberry.Schema(
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )
+
+
+def _inputs(built: GraphQLSchema) -> Iterator[Any]:
+    """Every argument of a field and every field of an input."""
+    for named in built.type_map.values():
+        if isinstance(named, GraphQLInputObjectType):
+            yield from named.fields.values()
+        elif isinstance(named, GraphQLObjectType | GraphQLInterfaceType):
+            for field in named.fields.values():
+                yield from field.args.values()
+
+
+def _drop_null_defaults(built: GraphQLSchema) -> None:
+    """A Python default of None makes an input optional; `= null` beside that would only be noise to readers.
+
+    What a caller leaves out then takes the Python default, which is None all the same.
+    """
+    for each in _inputs(built):
+        if each.default_value is None:
+            each.default_value = Undefined
+
+
+_drop_null_defaults(schema._schema)  # pyright: ignore[reportPrivateUsage]
 
 
 def print_sdl() -> str:
