@@ -33,6 +33,7 @@ from graphql.type.scalars import (
 from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.schema.types.base_scalars import isoformat
 from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 
 __all__ = [
     "Fallback",
@@ -178,6 +179,8 @@ def _source_file(function: Any) -> str | None:
 def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
     resolver = field.base_resolver
     if resolver is None or resolver.info_parameter is not None or field.arguments:
+        raise NotPlain
+    if type(resolver).__call__ is not StrawberryResolver.__call__:
         raise NotPlain
     function: Callable[..., Any] = cast("Any", resolver.wrapped_func)
     named = [p.name for p in (resolver.parent_parameter, resolver.root_parameter) if p is not None]
