@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import strawberry
-from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, Undefined
+from graphql import (
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+    get_named_type,
+)
 from strawberry.schema.config import StrawberryConfig
 
 from graph.mutations import Mutation
@@ -39,17 +46,19 @@ def _inputs(built: GraphQLSchema) -> Iterator[Any]:
                 yield from field.args.values()
 
 
-def _drop_null_defaults(built: GraphQLSchema) -> None:
-    """A Python default of None makes an input optional; `= null` beside that would only be noise to readers.
+def _tidy(built: GraphQLSchema) -> None:
+    """What a reader of the schema sees of inputs.
 
-    What a caller leaves out then takes the Python default, which is None all the same.
+    A Python default of None makes an input optional; `= null` beside that would be noise, and what a caller
+    leaves out is None all the same. An argument that says nothing itself is described by its type.
     """
     for each in _inputs(built):
         if each.default_value is None:
             each.default_value = Undefined
+        each.description = each.description or get_named_type(each.type).description
 
 
-_drop_null_defaults(schema._schema)  # pyright: ignore[reportPrivateUsage]
+_tidy(schema._schema)  # pyright: ignore[reportPrivateUsage]
 
 
 def print_sdl() -> str:

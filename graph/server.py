@@ -27,6 +27,8 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
             log.info("applied %s", name)
         if demo:
             _load_demo(settings)
+        # Who reads the address may call at once: until the server is up, callers wait instead of failing.
+        listener.listen()
         _greet(listener)
         _serve(settings, listener, workers)
     finally:
