@@ -49,7 +49,10 @@ class Loader(Generic[KeyT, ValueT]):
 
     async def load(self, key: KeyT) -> ValueT | None:
         """The value of a key. Raises `LoadCancelled` when the operation is over, and what the load raised."""
-        return await asyncio.shield(self._loader.load(key))
+        loading = self._loader.load(key)
+        # A waiter that is cancelled leaves nobody to see how the load failed; asyncio would log a traceback.
+        loading.add_done_callback(_see)
+        return await asyncio.shield(loading)
 
     async def _batch(self, keys: list[KeyT]) -> list[ValueT | None]:
         task = asyncio.ensure_future(self._load_many(keys))
@@ -60,6 +63,11 @@ class Loader(Generic[KeyT, ValueT]):
         except asyncio.CancelledError as error:
             raise LoadCancelled from error
         return [found.get(key) for key in keys]
+
+
+def _see(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 PageKey = tuple[Any, PageRequest]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 from graphql import (
     GraphQLInputObjectType,
     GraphQLInterfaceType,
+    GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
     Undefined,
@@ -55,7 +56,8 @@ def _tidy(built: GraphQLSchema) -> None:
     for each in _inputs(built):
         if each.default_value is None:
             each.default_value = Undefined
-        each.description = each.description or get_named_type(each.type).description
+        named = cast("GraphQLNamedType", get_named_type(each.type))
+        each.description = each.description or named.description
 
 
 _tidy(schema._schema)  # pyright: ignore[reportPrivateUsage]
