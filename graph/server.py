@@ -42,6 +42,8 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
             log.info("applied %s", name)
         if demo:
             _load_demo(settings)
+        # Who reads the address may call at once: until the server is up, callers wait instead of failing.
+        listener.listen()
         asyncio.run(_greet(settings, listener, demo=demo))
         _serve(settings, listener, workers)
     finally:
