@@ -170,9 +170,10 @@ class CountingCursor(psycopg.AsyncCursor[Any]):
 
     statements = 0
 
-    async def execute(self, *args: Any, **kwargs: Any) -> Any:
-        CountingCursor.statements += _counting.get()
-        return await super().execute(*args, **kwargs)
+    async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        # The pool asks a connection that has been idle whether it lives, by an empty statement.
+        CountingCursor.statements += _counting.get() and query != ""
+        return await super().execute(query, *args, **kwargs)
 
 
 class Client:
