@@ -188,18 +188,10 @@ _statements: ContextVar[list[str] | None] = ContextVar("_statements", default=No
 class CountingCursor(psycopg.AsyncCursor[Any]):
     """Counts the statements that an operation runs; asking whether a connection lives is none."""
 
-<<<<<<< HEAD
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         counted = _statements.get()
         if counted is not None and query:
             counted.append(query)
-=======
-    statements = 0
-
-    async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        # The pool asks a connection that has been idle whether it lives, by an empty statement.
-        CountingCursor.statements += _counting.get() and query != ""
->>>>>>> access
         return await super().execute(query, *args, **kwargs)
 
 
