@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, contains, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_plain
+from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
 
 
@@ -73,7 +73,6 @@ class RunLogFilter:
     tokens_min: int | None = None
     tokens_max: int | None = None
     error_contains: str | None = None
-    trigger_job_id: int | None = None
 
 
 RUN_LOG_COLUMNS: LiteralString = """
@@ -88,6 +87,16 @@ GET_RUN_LOGS = SiteStatement(
 
 GET_RUN_TEXTS = SiteStatement(
     "SELECT id, request_prompt, response_text FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {scope}"
+)
+
+COUNT_RUNS_OF_JOBS = SiteStatement(
+    """
+    SELECT job.id, (
+        SELECT count(*) FROM (
+            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {scope} LIMIT %(most)s
+        ) AS run
+    )
+    FROM unnest(%(parents)s::bigint[]) AS job(id)"""
 )
 
 CLAIM_EXTERNAL_IDS: LiteralString = """
@@ -185,7 +194,6 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "latency_max": "latency_ms <= %(latency_max)s",
     "tokens_min": "tokens_used >= %(tokens_min)s",
     "tokens_max": "tokens_used <= %(tokens_max)s",
-    "trigger_job_id": "trigger_job_id = %(trigger_job_id)s",
     "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
 }
 
@@ -244,6 +252,15 @@ async def list_runs_of_jobs(
     return {
         job_id: page_of(page, [row for row in rows if row.trigger_job_id == job_id]) for job_id in job_ids
     }
+
+
+async def count_runs_of_jobs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], most: int
+) -> dict[int, int]:
+    """For each job, how many runs it started, counted no further than `most`."""
+    values = {"parents": list(job_ids), "most": most}
+    rows = await fetch_all(connection, ChildCount, COUNT_RUNS_OF_JOBS, scope, values)
+    return {row.parent: row.children for row in rows}
 
 
 async def record_runs(

@@ -12,6 +12,7 @@ from uuid import UUID
 import strawberry
 
 from db.alerts import AlertRow
+from db.api_keys import ApiKeyRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
 from db.loaders import Loader, Loaders
@@ -19,7 +20,8 @@ from db.trigger_jobs import TriggerJobRow
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
 from graph.ids import Kind
-from resolvers.errors import NotFound
+from graph.types.api_keys import CreatedApiKey
+from resolvers.errors import Conflict, NotFound
 from resolvers.idempotency import MAX_KEY, KeyedRequest, once
 
 # A mutation's resolver: annotated with the class of its input and, as its return, the class of what it gives.
@@ -43,8 +45,21 @@ _LOADERS: dict[type, tuple[Kind, Callable[[Loaders], Loader[Any, Any]]]] = {
     TriggerJobRow: (Kind.JOB, lambda loaders: loaders.trigger_jobs),
     AlertRow: (Kind.ALERT, lambda loaders: loaders.alerts),
     BatchRow: (Kind.BATCH, lambda loaders: loaders.batches),
+    ApiKeyRow: (Kind.KEY, lambda loaders: loaders.api_keys),
     BudgetRow: (Kind.BUDGET, lambda loaders: loaders.budgets),
 }
+# Results that hold a secret are kept nowhere.
+_SHOWN_ONCE = (CreatedApiKey,)
+
+
+class _Deferred:
+    """Remembers that something is to be done once the transaction is committed."""
+
+    def __init__(self) -> None:
+        self.is_noted = False
+
+    def note(self) -> None:
+        self.is_noted = True
 
 
 async def run_keyed(context: Context, mutation: str, change: Change, given: KeyedInput) -> Any:
@@ -53,12 +68,18 @@ async def run_keyed(context: Context, mutation: str, change: Change, given: Keye
         return await change(context, given)
     request = KeyedRequest(_checked(given.idempotency_key), mutation, _hash(given))
     lifetime = context.settings.idempotency_lifetime
+    access, result = _Deferred(), None
     async with once(context.database, context.caller, request, lifetime_seconds=lifetime) as attempt:
         if attempt.first_result is None:
-            result = await change(replace(context, database=attempt.database), given)
+            inner = replace(context, database=attempt.database, access_changed=access.note)
+            result = await change(inner, given)
             attempt.result = _kept(result)
-            return result
-    return await _given_again(context, get_type_hints(change)["return"], attempt.first_result)
+    if access.is_noted:
+        context.access_changed()
+    # Only now, because loading takes a connection, and many who wait for one request hold one each.
+    if attempt.first_result is not None:
+        return await _given_again(context, get_type_hints(change)["return"], attempt.first_result)
+    return result
 
 
 def _checked(key: str) -> str:
@@ -77,10 +98,12 @@ def _kept(result: Any) -> dict[str, Any]:
     if type(result) in _LOADERS:
         number = result.id
         return {"id": number.hex if isinstance(number, UUID) else number}
-    return {"value": asdict(result)}
+    return {} if isinstance(result, _SHOWN_ONCE) else {"value": asdict(result)}
 
 
 async def _given_again(context: Context, success: type, kept: dict[str, Any]) -> Any:
+    if issubclass(success, _SHOWN_ONCE):
+        raise Conflict("This was done under the same idempotencyKey; its result was shown once.")
     if success not in _LOADERS:
         return success(**kept["value"])
     kind, loader = _LOADERS[success]

@@ -13,6 +13,12 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
+from graph.access_mutations import (
+    CreateApiKeyResult,
+    RevokeApiKeyResult,
+    create_api_key,
+    revoke_api_key,
+)
 from graph.budget_mutations import (
     BudgetOverride,
     RemoveBudgetResult,
@@ -252,7 +258,9 @@ def _mutation(change: Change, graphql_type: Any, description: str, permission: A
     async def resolve(info: Info, input: Any) -> Any:
         return await run_keyed(info.context, info.field_name, change, input)
 
-    resolve.__annotations__["input"] = get_type_hints(change)["input"]
+    input_type = get_type_hints(change)["input"]
+    argument = strawberry.argument(description=input_type.__strawberry_definition__.description)
+    resolve.__annotations__["input"] = Annotated[input_type, argument]
     return strawberry.mutation(
         resolver=resolve,
         graphql_type=graphql_type,
@@ -296,3 +304,12 @@ class Mutation:
         Administers,
     )
     remove_budget = _mutation(remove_budget, RemoveBudgetResult, "Limit them no more.", Administers)
+    create_api_key = _mutation(
+        create_api_key,
+        CreateApiKeyResult,
+        "Make a key, which is shown once. It can never do more than you.",
+        Administers,
+    )
+    revoke_api_key = _mutation(
+        revoke_api_key, RevokeApiKeyResult, "Make a key worthless from now on.", Administers
+    )

@@ -14,6 +14,8 @@ from uuid import UUID
 import strawberry
 
 from db.alerts import AlertRow
+from db.api_keys import ApiKeyRow
+from db.audit_log import AuditRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
 from db.cache import CacheEntryRow
@@ -39,6 +41,8 @@ _KINDS: dict[type[Any], Kind] = {
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
     BudgetRow: Kind.BUDGET,
+    ApiKeyRow: Kind.KEY,
+    AuditRow: Kind.AUDIT,
 }
 
 First = Annotated[
