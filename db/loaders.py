@@ -18,6 +18,7 @@ from db.alerts import AlertRow, get_alerts
 from db.api_keys import ApiKeyRow, get_api_keys
 from db.batches import BatchRow, get_batches
 from db.budget import BudgetRow, get_budgets
+from db.budget_events import BudgetEventRow, get_events
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
@@ -135,6 +136,11 @@ class Loaders:
     def api_keys(self) -> Loader[int, ApiKeyRow]:
         """API keys by id."""
         return self._by_id("api_keys", get_api_keys)
+
+    @property
+    def budget_events(self) -> Loader[int, BudgetEventRow]:
+        """Budget events by id."""
+        return self._by_id("budget_events", get_events)
 
     @property
     def budgets(self) -> Loader[int, BudgetRow]:

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     KEY = "key"
     AUDIT = "audit"
     BUDGET = "budget"
+    BUDGET_EVENT = "budgetevent"
 
 
 _EXAMPLES = {kind: f"{kind}_42" for kind in Kind} | {Kind.BATCH: "batch_ followed by 32 hexadecimal digits"}

@@ -18,6 +18,7 @@ from db.api_keys import ApiKeyRow
 from db.audit_log import AuditRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
+from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
 from db.run_logs import RunLogRow
@@ -41,6 +42,7 @@ _KINDS: dict[type[Any], Kind] = {
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
     BudgetRow: Kind.BUDGET,
+    BudgetEventRow: Kind.BUDGET_EVENT,
     ApiKeyRow: Kind.KEY,
     AuditRow: Kind.AUDIT,
 }

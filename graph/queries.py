@@ -22,7 +22,7 @@ from graph.types.api_keys import ApiKeyConnection
 from graph.types.audit_log import AuditEntryConnection
 from graph.types.batches import Batch
 from graph.types.budget import Budget
-from graph.types.budgets import BudgetLimit, BudgetLimitConnection
+from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
 from graph.types.fields import resolved
@@ -32,6 +32,7 @@ from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJo
 from graph.types.viewer import Viewer
 from resolvers import alerts as alert_cases
 from resolvers import budget as budget_cases
+from resolvers import budget_events as budget_event_cases
 from resolvers import budgets as budgets_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
@@ -159,6 +160,22 @@ async def _budgets(
     return ConnectionPage(page, lambda most: budgets_cases.count_budgets(database, scope, most))
 
 
+async def _budget_events(
+    info: Info,
+    site_id: SiteId = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(site_id)
+    page = await budget_event_cases.list_events(
+        database, scope, _page(Kind.BUDGET_EVENT, sort, first, after, last, before)
+    )
+    return ConnectionPage(page, lambda most: budget_event_cases.count_events(database, scope, most))
+
+
 async def _budget_limit(info: Info, id: _Id) -> BudgetRow | None:
     return await info.context.loaders.budgets.load(parse_id(id, Kind.BUDGET, "id"))
 
@@ -197,6 +214,7 @@ async def _node(info: Info, id: _Id) -> Any:
         Kind.JOB: loaders.trigger_jobs,
         Kind.CACHE: loaders.cache_entries,
         Kind.BUDGET: loaders.budgets,
+        Kind.BUDGET_EVENT: loaders.budget_events,
     }
     loader = by_kind.get(kind)
     return await loader.load(parse_id(id, kind, "id")) if loader else None
@@ -220,6 +238,9 @@ class Query:
     )
     budget_limit: BudgetLimit | None = resolved(
         _budget_limit, "One budget that an admin set; null where there is none of that id."
+    )
+    budget_events: BudgetEventConnection = resolved(
+        _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
     )
     run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")

@@ -23,7 +23,7 @@ from graph.refusals import EXCEPTION_HANDLERS
 from graph.scalars import SCALARS
 from graph.types.alerts import Alert
 from graph.types.batches import Batch
-from graph.types.budgets import BudgetLimit
+from graph.types.budgets import BudgetEvent, BudgetLimit
 from graph.types.cache import CacheEntry
 from graph.types.run_logs import RunLog
 from graph.types.trigger_jobs import TriggerJob
@@ -32,7 +32,7 @@ schema = strawberry.Schema(
     Query,
     Mutation,
     # What `node` may give.
-    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, BudgetLimit],
+    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, BudgetLimit, BudgetEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )

@@ -10,6 +10,7 @@ from typing import Any
 import strawberry
 
 from db.budget import BudgetRow
+from db.budget_events import BudgetEventRow
 from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import Connection
@@ -164,3 +165,41 @@ async def verdict_on(info: Info, wanted: spending.Spending) -> spending.Verdict 
         spending.judge, context.database, context.scope, context.zone(), context.settings.budget_limits
     )
     return await context.loaders.of("budget_verdicts", load_many).load(wanted)
+
+
+def _event_id(root: strawberry.Parent[BudgetEventRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.BUDGET_EVENT, root.id))
+
+
+def _event_budget_id(root: strawberry.Parent[BudgetEventRow]) -> strawberry.ID:
+    return strawberry.ID(print_id(Kind.BUDGET, root.budget_id))
+
+
+def _event_period(root: strawberry.Parent[BudgetEventRow]) -> BudgetPeriod:
+    return BudgetPeriod(root.period)
+
+
+@strawberry.type(description="A budget's use reached a threshold, for the first time in its period.")
+class BudgetEvent(Node):
+    """Resolved from a `BudgetEventRow`."""
+
+    id: strawberry.ID = resolved(_event_id, "The typed id, such as budgetevent_7.")
+    budget_id: strawberry.ID = resolved(_event_budget_id, "The budget, which may be removed since.")
+    site_id: strawberry.ID | None = strawberry.field(description="The site it counts; null for every site.")
+    app_type: str | None = strawberry.field(description="The app that it counts; null for every app.")
+    period: BudgetPeriod = resolved(_event_period, "What it is counted over.")
+    period_start: datetime = strawberry.field(description="When the period began.")
+    threshold: int = strawberry.field(description="Percent of the limit that were reached: 80, 95 or 100.")
+    used_tokens: BigInt = strawberry.field(description="Tokens used when it was noticed.")
+    limit_tokens: BigInt = strawberry.field(description="The limit at that time, in tokens.")
+    created_at: datetime = strawberry.field(description="When it was noticed.")
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, BudgetEventRow)
+
+
+@strawberry.type(description="A page of budget events.")
+class BudgetEventConnection(Connection[BudgetEvent]):
+    """A page of budget events."""
