@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test explorer run test check format lock schema bench clean
+.PHONY: help install install-test explorer run test check format docs lock schema bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ format: install-test ## Format the code
 
 schema: install ## Write schema.graphql
 	$(BIN)/runglass export-schema > schema.graphql
+
+docs: install ## Write README's table of settings
+	$(BIN)/python -m graph.settings_table
 
 lock: .venv/python.stamp ## Pin the newest dependencies, with hashes and without addresses
 	$(BIN)/pip install --quiet uv

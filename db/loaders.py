@@ -19,9 +19,22 @@ from db.batches import BatchRow, get_batches
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
-from db.run_logs import RunLogRow, RunTextRow, get_run_logs, get_run_texts, list_runs_of_jobs
+from db.run_logs import (
+    RunLogRow,
+    RunTextRow,
+    count_runs_of_jobs,
+    get_run_logs,
+    get_run_texts,
+    list_runs_of_jobs,
+)
 from db.scope import Scope
-from db.trigger_jobs import ParentColumn, TriggerJobRow, get_trigger_jobs, list_jobs_of_parents
+from db.trigger_jobs import (
+    ParentColumn,
+    TriggerJobRow,
+    count_jobs_of_parents,
+    get_trigger_jobs,
+    list_jobs_of_parents,
+)
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
@@ -49,7 +62,11 @@ class Loader(Generic[KeyT, ValueT]):
 
     async def load(self, key: KeyT) -> ValueT | None:
         """The value of a key. Raises `LoadCancelled` when the operation is over, and what the load raised."""
-        return await asyncio.shield(self._loader.load(key))
+        future = self._loader.load(key)
+        shielded = asyncio.shield(future)
+        for each in (future, shielded):
+            each.add_done_callback(_retrieve)
+        return await shielded
 
     async def _batch(self, keys: list[KeyT]) -> list[ValueT | None]:
         task = asyncio.ensure_future(self._load_many(keys))
@@ -62,7 +79,15 @@ class Loader(Generic[KeyT, ValueT]):
         return [found.get(key) for key in keys]
 
 
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    # Where an operation ends early nobody asks for the rest, which asyncio would log as forgotten errors.
+    if not future.cancelled():
+        future.exception()
+
+
 PageKey = tuple[Any, PageRequest]
+# A parent, and how far its children are counted.
+CountKey = tuple[Any, int]
 
 
 class Loaders:
@@ -131,6 +156,23 @@ class Loaders:
         load = partial(self._jobs_of_parents, "batch_id")
         return self._get("jobs_of_batches", partial(self._load_pages, load))
 
+    @property
+    def run_counts_of_jobs(self) -> Loader[CountKey, int]:
+        """How many runs a job has, by (job id, most)."""
+        return self._get("run_counts_of_jobs", partial(self._load_counts, self._count_runs_of_jobs))
+
+    @property
+    def retry_counts_of_jobs(self) -> Loader[CountKey, int]:
+        """How many retries a job has, by (job id, most)."""
+        count = partial(self._count_jobs_of_parents, "retry_of_id")
+        return self._get("retry_counts_of_jobs", partial(self._load_counts, count))
+
+    @property
+    def job_counts_of_batches(self) -> Loader[CountKey, int]:
+        """How many jobs a batch has, by (batch id, most)."""
+        count = partial(self._count_jobs_of_parents, "batch_id")
+        return self._get("job_counts_of_batches", partial(self._load_counts, count))
+
     def of(self, name: str, load_many: LoadMany[Any, Any]) -> Loader[Any, Any]:
         """A loader of a use-case of its own, such as the blocks of the dashboard; one per name."""
         return self._get(name, load_many)
@@ -176,4 +218,27 @@ class Loaders:
     ) -> dict[Any, Page[TriggerJobRow]]:
         return await list_jobs_of_parents(
             connection, scope=self._scope, column=column, parents=parents, page=page
+        )
+
+    async def _load_counts(
+        self,
+        count: Callable[[Connection, list[Any], int], Awaitable[dict[Any, int]]],
+        keys: Sequence[CountKey],
+    ) -> dict[CountKey, int]:
+        # Every total of the API is counted equally far.
+        most = max(most for _, most in keys)
+        async with self._database.connection() as connection:
+            counts = await count(connection, [parent for parent, _ in keys], most)
+        return {(parent, most): min(counts.get(parent, 0), most) for parent, most in keys}
+
+    async def _count_runs_of_jobs(
+        self, connection: Connection, job_ids: list[int], most: int
+    ) -> dict[int, int]:
+        return await count_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, most=most)
+
+    async def _count_jobs_of_parents(
+        self, column: ParentColumn, connection: Connection, parents: list[Any], most: int
+    ) -> dict[Any, int]:
+        return await count_jobs_of_parents(
+            connection, scope=self._scope, column=column, parents=parents, most=most
         )

@@ -212,8 +212,6 @@ class CodeWriter:
         except GraphQLError as error:
             # A directive's argument is wrong: the standard executor says so, in its place.
             raise NotPlain from error
-        if collected.new_defer_usages:
-            raise NotPlain
         grouped = collected.grouped_field_set
         completed = {name: self._field(type_, nodes, place) for name, nodes in grouped.items()}
         self._line(place.indent, f"{place.variable} = {_dict_display(completed)}")

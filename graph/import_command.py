@@ -109,4 +109,5 @@ def _tell(console: Console, report: ImportReport, file: str, skip_bad: bool, sec
         f"{report.first_created_at:%Y-%m-%d %H:%M} to {report.last_created_at:%Y-%m-%d %H:%M} UTC, "
         f"{report.tokens:,} tokens",
     )
-    _print(console, f"Importing {file} again would load its rows again, unless they have external ids.")
+    what = "this" if file == "-" else file
+    _print(console, f"Importing {what} again would load its rows again, unless they have external ids.")

@@ -166,20 +166,32 @@ RecordRunsResult = Annotated[
 ]
 
 
-async def _retry_job(info: Info, input: RetryJobInput) -> TriggerJobRow:
+def _described(description: str) -> Any:
+    return strawberry.argument(description=description)
+
+
+async def _retry_job(
+    info: Info, input: Annotated[RetryJobInput, _described("Which job to run again.")]
+) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
     return await job_cases.retry_job(info.context.database, info.context.caller, job_id)
 
 
-async def _ack_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _ack_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "acknowledged")
 
 
-async def _ignore_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _ignore_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "ignored")
 
 
-async def _reopen_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _reopen_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "pending")
 
 
@@ -188,7 +200,9 @@ async def _set_alert_status(info: Info, input: AlertInput, status: alert_cases.A
     return await alert_cases.set_alert_status(info.context.database, info.context.caller, alert_id, status)
 
 
-async def _invalidate_cache(info: Info, input: InvalidateCacheInput) -> CacheInvalidation:
+async def _invalidate_cache(
+    info: Info, input: Annotated[InvalidateCacheInput, _described("Which cached answers no longer hold.")]
+) -> CacheInvalidation:
     count = await cache_cases.invalidate_cache(
         info.context.database,
         info.context.caller,
@@ -200,7 +214,9 @@ async def _invalidate_cache(info: Info, input: InvalidateCacheInput) -> CacheInv
     return CacheInvalidation(site_id=input.site_id, count=BigInt(count), dry_run=input.dry_run)
 
 
-async def _estimate_batch(info: Info, input: EstimateBatchInput) -> BatchRow:
+async def _estimate_batch(
+    info: Info, input: Annotated[EstimateBatchInput, _described("The calls to estimate.")]
+) -> BatchRow:
     return await batch_cases.estimate_batch(
         info.context.database,
         info.context.caller,
@@ -211,12 +227,16 @@ async def _estimate_batch(info: Info, input: EstimateBatchInput) -> BatchRow:
     )
 
 
-async def _confirm_batch(info: Info, input: ConfirmBatchInput) -> BatchRow:
+async def _confirm_batch(
+    info: Info, input: Annotated[ConfirmBatchInput, _described("Which batch to start.")]
+) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
     return await batch_cases.confirm_batch(info.context.database, info.context.caller, batch_id)
 
 
-async def _record_runs(info: Info, input: RecordRunsInput) -> RecordedRuns:
+async def _record_runs(
+    info: Info, input: Annotated[RecordRunsInput, _described("The runs to record.")]
+) -> RecordedRuns:
     reports = [_report(index, run, info) for index, run in enumerate(input.runs)]
     ids, added = await run_log_cases.record_runs(info.context.database, info.context.caller, reports)
     return RecordedRuns(

@@ -230,6 +230,8 @@ class _Run:
         sites = checked.cells["site_id"]
         keys = [(str(site), id_) for site, id_ in zip(sites, ids, strict=True)]
         named = [key for key in keys if key[1] is not None]
+        if not named:
+            return {}
         known = self._loading.known_external_ids([key[0] for key in named], [key[1] for key in named])
         reasons: Reasons = {}
         for place, key in enumerate(keys):

@@ -15,7 +15,8 @@ from graphql.execution import execute
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graph.compiled import CompiledExecutionContext, PlanCache
+from graph.compiled import CompiledExecutionContext
+from graph.compiled_plans import PlanCache
 
 from .compiled_schema import schema as rich_schema
 
@@ -38,9 +39,9 @@ class Counting(CompiledExecutionContext):
         return super().execute_field(parent_type, source, field_details_list, path, context)
 
 
-def counting(max_operations: int = 512) -> type[Counting]:
+def counting(max_operations: int = 512, max_nodes: int = 20_000) -> type[Counting]:
     """An executor class with a plan cache and a count of its own."""
-    return type("Own", (Counting,), {"plan_cache": PlanCache(max_operations), "executed": []})
+    return type("Own", (Counting,), {"plan_cache": PlanCache(max_operations, max_nodes), "executed": []})
 
 
 def run(executor: type[Any], document: DocumentNode | str, schema: Any = SCHEMA, **options: Any) -> Any:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graph.compiled import CompiledExecutionContext, PlanCache
+from graph.compiled import CompiledExecutionContext
+from graph.compiled_plans import PlanCache
 
 from .compiled_schema import schema as rich_schema
 

@@ -20,6 +20,7 @@ from graphql.execution import execute, execute_sync, experimental_execute_increm
 from graphql.execution.aborted_graphql_execution_error import AbortedGraphQLExecutionError
 from graphql.pyutils import AbortController
 from strawberry.extensions import SchemaExtension
+from strawberry.types.field import StrawberryField
 
 from .compiled_runs import SCHEMA, STANDARD, Counting, counting, same
 from .compiled_schema import CONFIG, Query
@@ -182,3 +183,47 @@ def test_strawberry_schema_uses_it_as_its_execution_context() -> None:
     result = asyncio.run(schema.execute("{ users(first: 2) { edges { node { id shout } } } }"))
     assert result.errors is None
     assert executor.executed == ["users"]
+
+
+@pytest.mark.parametrize("argument", ["", "(n: 3)", '(n: "bad")', "(n: $n)"])
+def test_arguments_of_a_field_without_resolver(argument: str) -> None:
+    schema = build_schema("type Query { rows: [Row] } type Row { x(n: Int!): Int y: Int }")
+    root = {"rows": [{"x": 1, "y": 2}, {"x": lambda _info, n: n}]}
+    document = f"query Q($n: Int = 4) {{ rows {{ y x{argument} }} }}"
+    result = same(counting(), document, schema=schema, root_value=root)
+    assert bool(result.errors) is (argument in ("", '(n: "bad")'))
+
+
+class Called:
+    def __call__(self, info: Any) -> str:
+        return f"called for {info.field_name}"
+
+
+def test_callable_value_is_called_with_the_real_info() -> None:
+    schema = build_schema("type Query { rows: [Row] } type Row { x: String }")
+    result = same(counting(), "{ rows { x } }", schema=schema, root_value={"rows": [{"x": Called()}]})
+    assert result.data == {"rows": [{"x": "called for x"}]}
+
+
+class MaskedField(StrawberryField):
+    def get_result(self, source: Any, info: Any, args: Any, kwargs: Any) -> Any:
+        return "***"
+
+
+@strawberry.type
+class Secretive:
+    secret: str = MaskedField()
+    plain: str = "open"
+
+
+@strawberry.type
+class SecretiveQuery:
+    @strawberry.field
+    async def row(self) -> Secretive:
+        return Secretive(secret="do not tell", plain="open")
+
+
+def test_field_class_with_its_own_get_result_is_not_plain() -> None:
+    schema = strawberry.Schema(query=SecretiveQuery)._schema
+    result = same(counting(), "{ row { secret plain } }", schema=schema)
+    assert result.data == {"row": {"secret": "***", "plain": "open"}}

@@ -114,7 +114,7 @@ def test_document_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = counting()
     document = parse("{ thing { id children { number awaited } } }")
     run(executor, document)
-    monkeypatch.setattr("graph.compiled.CodeWriter", None)
+    monkeypatch.setattr("graph.compiled_plans.CodeWriter", None)
     assert same(executor, document).errors is None
 
 
@@ -128,6 +128,16 @@ def test_flood_of_documents_leaves_the_cache_bounded_and_a_used_plan_in_it() -> 
         same(executor, known)
         assert len(executor.plan_cache) <= 8
         assert plan in executor.plan_cache._operations.values()
+
+
+def test_flood_of_large_documents_is_bounded_by_their_nodes() -> None:
+    executor = counting(max_nodes=1000)
+    for index in range(20):
+        document = parse(f"{{ thing {{ {' '.join(f'a{index}_{n}: text' for n in range(150))} }} }}")
+        run(executor, document)
+        run(executor, document)
+        assert sum(operation.weight for operation in executor.plan_cache._operations.values()) <= 1000
+    assert len(executor.plan_cache) == 6
 
 
 def test_large_document_is_compiled_when_it_comes_again() -> None:
@@ -144,8 +154,17 @@ def test_more_fields_than_one_function_may_have() -> None:
     executor = counting()
     document = parse("{ thing { " + " ".join(f"a{n}: text b{n}: cell {{ x }}" for n in range(300)) + " } }")
     same(executor, document)
+    executor.executed.clear()
     same(executor, document)
-    assert len(executor.executed) > 601
+    assert 1 < len(executor.executed) < 900
+
+
+@pytest.mark.parametrize("depth", [10, 120, 180])
+def test_deep_document(depth: int) -> None:
+    executor = counting()
+    document = parse("{ thing { id " + "child { id " * depth + "}" * depth + " } }")
+    for _ in range(3):
+        assert same(executor, document).errors is None
 
 
 def test_plan_holds_nothing_of_the_request() -> None:
@@ -229,6 +248,8 @@ def test_same_document_on_two_schemas() -> None:
         assert result.data == {"rows": [{"x": expected}]}
         assert executor.executed == ["rows"]
         executor.executed.clear()
+        (operation,) = executor.plan_cache._operations.values()
+        assert operation.schema is schema
 
 
 # -- Sources other than Strawberry's own instances

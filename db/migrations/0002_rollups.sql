@@ -88,7 +88,7 @@ LANGUAGE sql STABLE AS $$
         ' %2$s * coalesce(tokens_used::bigint, 0) AS tokens,'
         ' %2$s * coalesce(latency_ms::bigint, 0) AS latency_ms_sum,'
         ' %2$s AS calls,'
-        ' CASE WHEN latency_ms < 1 THEN 0 WHEN latency_ms >= 1 THEN 1 +'
+        ' CASE WHEN latency_ms IS NULL THEN NULL WHEN latency_ms < 1 THEN 0 ELSE 1 +'
         '   ceil(ln(least(latency_ms::float8, 2147483647)) / ln(1.1::float8)) END::smallint AS latency_bin,'
         ' coalesce(site_id::text, '''') COLLATE "C" AS site_id,'
         ' coalesce(app_type::text, '''') COLLATE "C" AS app_type,'

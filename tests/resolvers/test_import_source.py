@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,19 @@ def test_json_that_is_no_object_is_bad(tmp_path: Path) -> None:
     assert [row[0] for row in good] == [1, 6]
     assert [line for line, _ in bad] == [2, 3, 4, 5]
     assert "UTF-8" in bad[3][1]
+
+
+def test_standard_input_and_a_pipe_are_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nx\n")))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"a\nx\n",))
+    writer.start()
+    for file in ("-", str(pipe)):
+        with open_source(file) as source:
+            for _ in range(2):
+                assert [batch.columns for batch in source.batches(["a"])] == [{"a": ["x"]}]
+    writer.join()
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
