@@ -135,7 +135,10 @@ CURSORS: dict[str, str] = {
     "ApiKeyConnection": "key",
     "AuditEntryConnection": "audit",
 }
-KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch", "cache": "CacheEntry"}
+KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch", "cache": "CacheEntry"} | {
+    "key": "ApiKey",
+    "audit": "AuditEntry",
+}
 PAGE_SIZES = {"first": ["1", "2"], "last": ["1", "2"]}
 # Optional inputs that a mutation needs all the same.
 NEEDED = {"CreateApiKeyInput.siteIds"}
