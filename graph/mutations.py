@@ -13,9 +13,15 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
+from graph.access_mutations import (
+    CreateApiKeyResult,
+    RevokeApiKeyResult,
+    create_api_key,
+    revoke_api_key,
+)
 from graph.context import Info
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
-from graph.permissions import Operates
+from graph.permissions import Administers, Operates
 from graph.refusals import Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
@@ -251,11 +257,11 @@ def _report(index: int, run: RunReportInput, info: Info) -> RunReport:
     return RunReport(**values)
 
 
-def _mutation(resolver: Any, graphql_type: Any, description: str) -> Any:
+def _mutation(resolver: Any, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
     return strawberry.mutation(
         resolver=resolver,
         graphql_type=graphql_type,
-        permission_classes=[Operates],
+        permission_classes=[permission],
         description=description,
     )
 
@@ -287,4 +293,13 @@ class Mutation:
     )
     record_runs = _mutation(
         _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."
+    )
+    create_api_key = _mutation(
+        create_api_key,
+        CreateApiKeyResult,
+        "Make a key, which is shown once. It can never do more than you.",
+        Administers,
+    )
+    revoke_api_key = _mutation(
+        revoke_api_key, RevokeApiKeyResult, "Make a key worthless from now on.", Administers
     )

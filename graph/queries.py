@@ -11,10 +11,14 @@ from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
+from graph.access_queries import resolve_api_keys, resolve_audit_log
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
 from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
+from graph.types.api_keys import ApiKeyConnection
+from graph.types.audit_log import AuditEntryConnection
 from graph.types.batches import Batch
 from graph.types.budget import Budget
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
@@ -196,3 +200,13 @@ class Query:
     cache_entries: CacheEntryConnection = resolved(_cache_entries, "Cached answers.")
     node: Node | None = resolved(_node, "Any object by its typed id; null where there is none of that id.")
     viewer: Viewer = resolved(_viewer, "Who you are and what you may do.")
+    api_keys: ApiKeyConnection = resolved(
+        resolve_api_keys,
+        "The keys whose sites you may all see, newest first, revoked and expired ones included. For admins.",
+        permissions=[Administers],
+    )
+    audit_log: AuditEntryConnection = resolved(
+        resolve_audit_log,
+        "Who changed what, newest first; what concerns every site only for admins of every site. For admins.",
+        permissions=[Administers],
+    )

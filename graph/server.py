@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import logging.config
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from db.migrate import apply_migrations
+from db.pool import Database
 from graph.config import Settings, SettingsError, pass_on
+from graph.greeting import greeting
 
 log = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+def _logging(level: str) -> dict[str, Any]:
+    """One line per record on standard error, in this process and in each worker."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # What uvicorn says of its own start and stop is said by us.
+        "loggers": {"uvicorn": {"level": "WARNING"}},
+    }
 
 
 def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
     """Migrate, load demo data if asked to, and serve until told to stop."""
-    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    logging.config.dictConfig(_logging(settings.log_level))
     listener = _listen(settings.host, settings.port)
     try:
         for name in asyncio.run(apply_migrations(settings.dsn)):
             log.info("applied %s", name)
         if demo:
             _load_demo(settings)
-        _greet(listener)
+        # Who reads the address may call at once: until the server is up, callers wait instead of failing.
+        listener.listen()
+        asyncio.run(_greet(settings, listener, demo=demo))
         _serve(settings, listener, workers)
     finally:
         listener.close()
@@ -56,10 +73,16 @@ def _load_demo(settings: Settings) -> None:
         log.info("loaded demo data: %d runs, %d jobs", summary.runs, summary.jobs)
 
 
-def _greet(listener: socket.socket) -> None:
+async def _greet(settings: Settings, listener: socket.socket, *, demo: bool) -> None:
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Runglass is at http://{shown}:{port}/graphql (Ctrl-C stops it)\n")
+    database = Database(settings.dsn, settings.pool)
+    await database.open()
+    try:
+        text = await greeting(database, settings, host, port, demo=demo)
+    finally:
+        await database.close()
+    # The terminal's only: a log would keep the link and the key.
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -73,7 +96,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http="httptools",
         ws="none",
-        log_config=None,
+        log_config=_logging(settings.log_level),
         access_log=False,
         server_header=False,
         date_header=False,

@@ -28,7 +28,6 @@ from resolvers.budget import Limits, load_budget
 from resolvers.periods import last_days, midnight, today
 from resolvers.run_logs import FINISHED
 
-RECENT_ALERTS = 10
 PERCENTILES = (0.5, 0.95, 0.99)
 
 
@@ -113,7 +112,7 @@ async def _load(connection: Connection, block: Block, now: datetime, limits: Lim
         case "budget":
             return await load_budget(connection, block.scope, block.zone, now, limits)
         case "alerts":
-            return await recent_alerts(connection, scope=block.scope, limit=RECENT_ALERTS)
+            return await recent_alerts(connection, scope=block.scope)
 
 
 def _day(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
