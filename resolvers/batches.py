@@ -10,6 +10,7 @@ from uuid import UUID
 from db import batches as store
 from db.batches import BatchRow
 from db.pool import Connection, Database
+from db.queue import ask_for_admission
 from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
@@ -85,6 +86,7 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
         if confirmed is None:
             raise Conflict("This batch is already confirmed.")
         jobs = await store.insert_batch_jobs(transaction, scope=caller.scope, batch_id=batch_id)
+        await ask_for_admission(transaction)
         await audit(
             transaction,
             caller,
