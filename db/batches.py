@@ -105,20 +105,16 @@ CONFIRM_BATCH = SiteStatement(
     RETURNING {BATCH_COLUMNS}"""
 )
 
-# jsonb_populate_record gives site and member the types of the job table's own columns.
 INSERT_BATCH_JOBS = SiteStatement(
     """
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
         attempt, created_at
     )
-    SELECT typed.site_id, 'batch', 'batch', typed.member_id, '{}'::jsonb, runglass.app_chain(ARRAY[app.type]),
-        false, 'pending', batch.id, 1, now()
+    SELECT runglass.as_site_id(batch.site_id), 'batch', 'batch', runglass.as_member_id(member.id),
+        '{}'::jsonb, runglass.app_chain(ARRAY[app.type]), false, 'pending', batch.id, 1, now()
     FROM runglass.batches AS batch
     CROSS JOIN unnest(batch.member_ids) AS member(id)
-    CROSS JOIN LATERAL jsonb_populate_record(
-        NULL::biz.ai_trigger_jobs, jsonb_build_object('site_id', batch.site_id, 'member_id', member.id)
-    ) AS typed
     CROSS JOIN unnest(batch.app_types) AS app(type)
     WHERE batch.id = %(id)s AND {scope}""",
     column="batch.site_id",

@@ -28,7 +28,7 @@ _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
 
-RunJob = Callable[[int, int], Awaitable[None]]
+RunJob = Callable[[int, str, int], Awaitable[None]]
 Admit = Callable[[], Awaitable[None]]
 
 
@@ -41,7 +41,7 @@ class _AlwaysAgain(procrastinate.BaseRetryStrategy):
 
 
 class JobEngine:
-    """Runs `run_job(job id, engine's id)` for admitted jobs, `concurrency` at once; `admit()` on demand."""
+    """Runs `run_job(job id, site, engine's id)` for admitted jobs; `admit()` on demand."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class JobEngine:
         again = _AlwaysAgain()
 
         @self._app.task(name="run_job", queue=QUEUE, pass_context=True, retry=again)
-        async def _run_job(context: procrastinate.JobContext, job_id: int) -> None:
+        async def _run_job(context: procrastinate.JobContext, job_id: int, site_id: str) -> None:
             # A job that was fetched has an id.
-            await run_job(job_id, context.job.id or 0)
+            await run_job(job_id, site_id, context.job.id or 0)
 
         @self._app.task(name="admit", queue=QUEUE, retry=again)
         async def _admit() -> None:

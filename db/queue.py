@@ -145,7 +145,9 @@ WHERE engine_id IS NOT NULL GROUP BY app_type"""
 GIVE_TO_ENGINE: LiteralString = """
 SELECT unnest(procrastinate.procrastinate_defer_jobs_v1(array_agg(
     ROW(
-        'work', 'run_job', 10 * (1 - rank), NULL, NULL, jsonb_build_object('job_id', job_id), NULL
+        'work', 'run_job', 10 * (1 - rank), NULL, NULL,
+        jsonb_build_object('job_id', job_id, 'site_id', site_id),
+        NULL
     )::procrastinate.procrastinate_job_to_defer_v1
     ORDER BY place
 )))

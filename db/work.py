@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from db.pool import Connection, fetch_all, fetch_one, fetch_plain
@@ -19,20 +21,16 @@ from db.scope import Scope, SiteStatement
 
 
 class HoldRow(NamedTuple):
-    """A job that this execution holds. `was_held` tells that an earlier execution did not come to its end."""
+    """A job that this execution holds.
 
-    job_id: int
-    site_id: str
+    `was_held` tells that an earlier execution did not come to its end. `is_ours` is False, and the rest
+    of the row without meaning, where somebody else has taken or ended the job.
+    """
+
     app_types: list[str]
     was_held: bool
     cancel_requested: bool
-
-
-class RunningJobRow(NamedTuple):
-    """What apps are told of a job, and its batch."""
-
-    id: int
-    site_id: str
+    is_ours: bool
     event_type: str
     member_id: str | None
     payload: Any
@@ -49,16 +47,11 @@ class EarlierRunRow(NamedTuple):
     tokens_used: int
 
 
-class IdRow(NamedTuple):
-    """An id alone."""
+class CircuitRow(NamedTuple):
+    """Whether an app may be called, and whether its last call was a fault."""
 
-    id: int
-
-
-class FlagRow(NamedTuple):
-    """A truth value alone."""
-
-    value: bool
+    allows: bool
+    has_failed: bool
 
 
 class InstallationRow(NamedTuple):
@@ -71,27 +64,31 @@ GET_INSTALLATION: LiteralString = "SELECT id FROM runglass.installation"
 
 # The engine hands its job to one worker, and to another one only when the first has gone; so the id of the
 # engine's job is the right to take the hold.
-TAKE_HOLD: LiteralString = """
-WITH before AS (
-    SELECT job_id, holder FROM runglass.job_queue
-    WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s FOR UPDATE
+HOLD_JOB = SiteStatement(
+    """
+    WITH before AS (
+        SELECT job_id, holder FROM runglass.job_queue
+        WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s FOR UPDATE
+    ), hold AS (
+        UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM before
+        WHERE queue.job_id = before.job_id
+        RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested
+    ), job AS (
+        UPDATE biz.ai_trigger_jobs SET status = 'running', started_at = coalesce(started_at, now())
+        FROM before
+        WHERE id = before.job_id
+          AND (status = 'pending' OR (status = 'running' AND before.holder IS NOT NULL)) AND {scope}
+        RETURNING id, event_type, member_id::text, payload, batch_id
+    )
+    SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload, batch_id
+    FROM hold LEFT JOIN job ON true"""
 )
-UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM before
-WHERE queue.job_id = before.job_id
-RETURNING queue.job_id, queue.site_id, queue.app_types, before.holder IS NOT NULL, queue.cancel_requested"""
 
 CHECK_HOLD: LiteralString = """
 SELECT cancel_requested FROM runglass.job_queue
 WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
 
 LEAVE_QUEUE: LiteralString = "DELETE FROM runglass.job_queue WHERE job_id = %(job_id)s"
-
-START_JOB = SiteStatement(
-    """
-    UPDATE biz.ai_trigger_jobs SET status = 'running', started_at = coalesce(started_at, now())
-    WHERE id = %(job_id)s AND (status = 'pending' OR (status = 'running' AND %(was_held)s)) AND {scope}
-    RETURNING id, site_id::text, event_type, member_id::text, payload, batch_id"""
-)
 
 END_JOB = SiteStatement(
     """
@@ -128,7 +125,7 @@ START_RUN = SiteStatement(
         INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
         SELECT %(site_id)s, %(external_id)s, id, created_at FROM added
     )
-    SELECT run_id FROM known UNION ALL SELECT id FROM added"""
+    SELECT count(*) FROM added"""
 )
 
 FINISH_RUN = SiteStatement(
@@ -143,16 +140,19 @@ FINISH_RUN = SiteStatement(
     column="run.site_id",
 )
 
-# Whether the app may be called. Where the circuit's time is up, one caller may try, and the others wait on.
+# Whether the app may be called, and whether it has failed of late. Where the circuit's time is up, one caller
+# may try, and the others wait on.
 CHECK_CIRCUIT: LiteralString = """
 WITH probe AS (
     UPDATE runglass.app_circuits SET opened_until = now() + %(probe_seconds)s * interval '1 second'
     WHERE app_type = %(app_type)s AND opened_until <= now()
     RETURNING app_type
 )
-SELECT EXISTS (SELECT FROM probe) OR NOT EXISTS (
-    SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s AND opened_until IS NOT NULL
-)"""
+SELECT
+    EXISTS (SELECT FROM probe) OR NOT EXISTS (
+        SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s AND opened_until IS NOT NULL
+    ),
+    EXISTS (SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s)"""
 
 CLOSE_CIRCUIT: LiteralString = """
 DELETE FROM runglass.app_circuits WHERE app_type = %(app_type)s"""
@@ -178,30 +178,34 @@ async def get_installation(connection: Connection) -> UUID:
     return rows[0].id
 
 
-async def take_hold(connection: Connection, *, job_id: int, engine_id: int, holder: UUID) -> HoldRow | None:
-    """Hold a job; None where it has ended or the engine's job is no longer the one that runs it."""
+async def hold_job(
+    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, holder: UUID
+) -> HoldRow | None:
+    """Hold a job and mark it as running; None where it has left the queue or got another engine's job."""
     values = {"job_id": job_id, "engine_id": engine_id, "holder": holder}
-    rows = await fetch_plain(connection, HoldRow, TAKE_HOLD, values)
-    return rows[0] if rows else None
+    return await fetch_one(connection, HoldRow, HOLD_JOB, scope, values)
 
 
-async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> bool | None:
-    """None where the hold is lost; else whether the job should stop. Locks the hold for the transaction."""
-    rows = await fetch_plain(connection, FlagRow, CHECK_HOLD, {"job_id": job_id, "holder": holder})
-    return rows[0].value if rows else None
+class HoldCheck:
+    """Whether an execution still holds its job, asked now and read later. The hold is locked meanwhile."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    async def cancelled(self) -> bool | None:
+        """None where the hold is lost; else whether the job should stop."""
+        row = await self._cursor.fetchone()
+        return None if row is None else bool(row[0])
+
+
+async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
+    """Ask for the hold, within the transaction whose writes depend on it."""
+    return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
 
 
 async def leave_queue(connection: Connection, *, job_id: int) -> None:
     """Take a job out of the queue, which frees its place."""
     await connection.execute(LEAVE_QUEUE, {"job_id": job_id})
-
-
-async def start_job(
-    connection: Connection, *, scope: Scope, job_id: int, was_held: bool
-) -> RunningJobRow | None:
-    """Mark a held job as running; None where somebody else has taken or ended it."""
-    values = {"job_id": job_id, "was_held": was_held}
-    return await fetch_one(connection, RunningJobRow, START_JOB, scope, values)
 
 
 async def end_job(
@@ -226,16 +230,13 @@ async def list_earlier_runs(
     return await fetch_all(connection, EarlierRunRow, LIST_EARLIER_RUNS, scope, values)
 
 
-async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> int:
-    """Add the row of a call, or find that of the same call before; gives its id.
+async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> None:
+    """Add the row of a call, unless the same call has one.
 
     `run` has the table's column names, among them site_id, external_id and status.
     """
     values = {"run": Jsonb(run), "site_id": run["site_id"], "external_id": run["external_id"]}
-    row = await fetch_one(connection, IdRow, START_RUN, scope, values)
-    if row is None:
-        raise LookupError("the run's site is not within the scope")
-    return row.id
+    await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()})
 
 
 async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:
@@ -243,10 +244,10 @@ async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, 
     await connection.execute(FINISH_RUN.sql(scope), {**values, **scope.parameters()})
 
 
-async def circuit_allows(connection: Connection, *, app_type: str, probe_seconds: float) -> bool:
+async def check_circuit(connection: Connection, *, app_type: str, probe_seconds: float) -> CircuitRow:
     """Whether an app may be called; while its circuit is open, no, but for one probe after its time."""
     values = {"app_type": app_type, "probe_seconds": probe_seconds}
-    return (await fetch_plain(connection, FlagRow, CHECK_CIRCUIT, values))[0].value
+    return (await fetch_plain(connection, CircuitRow, CHECK_CIRCUIT, values))[0]
 
 
 async def close_circuit(connection: Connection, *, app_type: str) -> None:

@@ -18,7 +18,7 @@ from db import work as store
 from db.errors import StatementTimeout, Unavailable
 from db.pool import Connection, Database
 from db.scope import Scope
-from db.work import EarlierRunRow, RunningJobRow
+from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
 
@@ -30,16 +30,28 @@ ResultT = TypeVar("ResultT")
 _PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
+_ADMISSION_SECONDS = 0.05
+
+
 class AppsMissing(Exception):
     """A job was admitted by a worker with a registry that names more apps than this one's."""
+
+
+class HoldLost(Exception):
+    """Another worker has taken the job over, since this one gave no sign of life; nothing more is written."""
+
+
+# A job: its id, its site, the engine's id of it, and who runs it.
+Target = tuple[int, str, int, UUID]
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One execution of a job, as far as it has come."""
 
-    job: RunningJobRow
-    chain: list[str]
+    job_id: int
+    site_id: str
+    job: HoldRow
     holder: UUID
     earlier: Mapping[str, EarlierRunRow]
     cancelled: bool = False
@@ -52,7 +64,12 @@ class Execution:
     @property
     def scope(self) -> Scope:
         """The site of the job."""
-        return Scope.of(self.job.site_id)
+        return Scope.of(self.site_id)
+
+    @property
+    def chain(self) -> list[str]:
+        """The apps in order."""
+        return self.job.app_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,8 @@ class Call:
     app: App
     key: str
     request: dict[str, Any]
+    # Whether a success has failures to make good.
+    closes_circuit: bool
 
 
 @dataclass(slots=True)
@@ -77,24 +96,26 @@ class Runner:
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     _seen_batches: set[UUID] = field(default_factory=set[UUID])
 
-    async def run_job(self, job_id: int, engine_id: int) -> None:
+    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> None:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
 
         Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
         """
+        target = (job_id, site_id, engine_id, uuid4())
         try:
-            await self._run(job_id, engine_id)
+            await self._run(target)
         except (Unavailable, StatementTimeout, AppsMissing):
             raise
+        except HoldLost:
+            log.warning("job %s has been taken over by another worker", job_id)
         except Exception as error:
             log.exception("job %s could not be run", job_id)
             kind = type(error).__name__
-            await self._persist(lambda transaction: self._give_up(transaction, job_id, engine_id, kind))
+            await self._persist(lambda transaction: self._give_up(transaction, target, kind))
         self.freed.set()
 
-    async def _run(self, job_id: int, engine_id: int) -> None:
-        holder = uuid4()
-        begun = await self._persist(lambda transaction: self._begin(transaction, job_id, engine_id, holder))
+    async def _run(self, target: Target) -> None:
+        begun = await self._persist(lambda transaction: self._begin(transaction, target))
         while begun is not None:
             execution, call = begun
             answer = await self.client.call(call.app, call.request, call.key)
@@ -108,76 +129,80 @@ class Runner:
         """Run one transaction, again while the database is away: an answer has cost tokens."""
         for pause in _PATIENCE:
             try:
-                async with self.database.transaction() as transaction:
+                async with self.database.pipelined_transaction() as transaction:
                     return await write(transaction)
             except Unavailable as error:
                 log.warning("a worker waits %s s: %s", pause, error)
                 await asyncio.sleep(pause)
-        async with self.database.transaction() as transaction:
+        async with self.database.pipelined_transaction() as transaction:
             return await write(transaction)
 
-    async def _begin(
-        self, transaction: Connection, job_id: int, engine_id: int, holder: UUID
-    ) -> tuple[Execution, Call] | None:
-        hold = await store.take_hold(transaction, job_id=job_id, engine_id=engine_id, holder=holder)
-        if hold is None:
-            return None
-        if missing := [app for app in hold.app_types if app not in self.apps]:
-            raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
-        scope = Scope.of(hold.site_id)
-        job = await store.start_job(transaction, scope=scope, job_id=job_id, was_held=hold.was_held)
+    async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
+        job_id, site_id, engine_id, holder = target
+        scope = Scope.of(site_id)
+        job = await store.hold_job(
+            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
+        )
         if job is None:
+            return None
+        if not job.is_ours:
             await store.leave_queue(transaction, job_id=job_id)
             return None
+        if missing := [app for app in job.app_types if app not in self.apps]:
+            raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
         if job.batch_id and job.batch_id not in self._seen_batches:
             await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
             self._seen_batches.add(job.batch_id)
-        earlier: dict[str, EarlierRunRow] = {}
-        if hold.was_held:
-            keys = [self._key(job_id, position) for position in range(len(hold.app_types))]
-            rows = await store.list_earlier_runs(transaction, scope=scope, job_id=job_id, external_ids=keys)
-            earlier = {row.external_id: row for row in rows}
-        execution = Execution(job, hold.app_types, holder, earlier, cancelled=hold.cancel_requested)
+        earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
+        execution = Execution(job_id, site_id, job, holder, earlier, cancelled=job.cancel_requested)
         return await self._next_call(transaction, execution)
+
+    async def _earlier_runs(
+        self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
+    ) -> dict[str, EarlierRunRow]:
+        keys = [self._key(job_id, position) for position in range(len(job.app_types))]
+        rows = await store.list_earlier_runs(transaction, scope=scope, job_id=job_id, external_ids=keys)
+        return {row.external_id: row for row in rows}
 
     async def _go_on(
         self, transaction: Connection, execution: Execution, call: Call, answer: Answer
     ) -> tuple[Execution, Call] | None:
         """Write down an answer, and give the next call; None where the job has ended or is no longer ours."""
-        cancelled = await store.check_hold(transaction, job_id=execution.job.id, holder=execution.holder)
-        if cancelled is None:
-            log.warning("job %s has been taken over by another worker", execution.job.id)
-            return None
+        hold = await store.check_hold(transaction, job_id=execution.job_id, holder=execution.holder)
         await self._finish_run(transaction, execution, call.key, answer)
         if answer.is_fault:
             app = call.app
             await store.count_failure(
                 transaction, app_type=app.name, limit=app.failures, open_seconds=app.open_for
             )
-        elif answer.status == "success":
+        elif answer.status == "success" and call.closes_circuit:
             await store.close_circuit(transaction, app_type=call.app.name)
+        cancelled = await hold.cancelled()
+        if cancelled is None:
+            raise HoldLost
         return await self._next_call(transaction, _after(execution, answer, cancelled))
 
     async def _next_call(
         self, transaction: Connection, execution: Execution
     ) -> tuple[Execution, Call] | None:
         while (status := _end_of(execution)) is None:
-            key = self._key(execution.job.id, execution.position)
+            key = self._key(execution.job_id, execution.position)
             known = execution.earlier.get(key)
             if known and known.status != "running":
                 execution = _after(execution, _answer_of(known), execution.cancelled)
                 continue
-            call = Call(self.apps[execution.chain[execution.position]], key, _request(execution, key))
-            await store.start_run(transaction, scope=execution.scope, run=_run_row(execution, call))
-            if await store.circuit_allows(transaction, app_type=call.app.name, probe_seconds=call.app.budget):
-                return execution, call
+            app = self.apps[execution.chain[execution.position]]
+            await store.start_run(transaction, scope=execution.scope, run=_run_row(execution, key))
+            circuit = await store.check_circuit(transaction, app_type=app.name, probe_seconds=app.budget)
+            if circuit.allows:
+                return execution, Call(app, key, _request(execution, key), circuit.has_failed)
             answer = Answer("circuit_open", error="not called: the app has failed too often")
             await self._finish_run(transaction, execution, key, answer)
             execution = _after(execution, answer, execution.cancelled)
         await store.end_job(
             transaction,
             scope=execution.scope,
-            job_id=execution.job.id,
+            job_id=execution.job_id,
             status=status,
             error=execution.error,
             tokens=execution.tokens,
@@ -188,7 +213,7 @@ class Runner:
         self, transaction: Connection, execution: Execution, key: str, answer: Answer
     ) -> None:
         values = {
-            "site_id": execution.job.site_id,
+            "site_id": execution.site_id,
             "external_id": key,
             "status": answer.status,
             "tokens": answer.tokens,
@@ -201,16 +226,16 @@ class Runner:
         }
         await store.finish_run(transaction, scope=execution.scope, values=values)
 
-    async def _give_up(self, transaction: Connection, job_id: int, engine_id: int, kind: str) -> None:
-        hold = await store.take_hold(transaction, job_id=job_id, engine_id=engine_id, holder=uuid4())
-        if hold is not None:
+    async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
+        job_id, site_id, engine_id, holder = target
+        scope = Scope.of(site_id)
+        hold = await store.hold_job(
+            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
+        )
+        if hold is not None and hold.is_ours:
+            error = f"it could not be run: {kind}"
             await store.end_job(
-                transaction,
-                scope=Scope.of(hold.site_id),
-                job_id=job_id,
-                status="failed",
-                error=f"it could not be run: {kind}",
-                tokens=0,
+                transaction, scope=scope, job_id=job_id, status="failed", error=error, tokens=0
             )
 
     def _key(self, job_id: int, position: int) -> str:
@@ -246,6 +271,8 @@ class Runner:
             await self.freed.wait()
             self.freed.clear()
             await _survive(self.admit)
+            # Places that come free meanwhile are filled together.
+            await asyncio.sleep(_ADMISSION_SECONDS)
 
     async def keep_rescuing(self, lease_seconds: float) -> None:
         """Give back the jobs of workers that are gone, and look for forgotten ones, until cancelled."""
@@ -300,9 +327,9 @@ def _answer_of(run: EarlierRunRow) -> Answer:
 def _request(execution: Execution, key: str) -> dict[str, Any]:
     job = execution.job
     return {
-        "job": f"job_{job.id}",
+        "job": f"job_{execution.job_id}",
         "app": execution.chain[execution.position],
-        "site": job.site_id,
+        "site": execution.site_id,
         "member": job.member_id,
         "event": job.event_type,
         "payload": job.payload,
@@ -311,14 +338,14 @@ def _request(execution: Execution, key: str) -> dict[str, Any]:
     }
 
 
-def _run_row(execution: Execution, call: Call) -> dict[str, Any]:
+def _run_row(execution: Execution, key: str) -> dict[str, Any]:
     job = execution.job
     return {
-        "site_id": job.site_id,
-        "app_type": call.app.name,
+        "site_id": execution.site_id,
+        "app_type": execution.chain[execution.position],
         "trigger_type": job.event_type,
         "member_id": job.member_id,
         "status": "running",
-        "external_id": call.key,
-        "trigger_job_id": job.id,
+        "external_id": key,
+        "trigger_job_id": execution.job_id,
     }

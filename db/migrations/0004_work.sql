@@ -40,6 +40,23 @@ CREATE FUNCTION runglass.chain_apps(chain jsonb) RETURNS text[] LANGUAGE sql IMM
     ) AS apps WHERE trim(app) <> ''
 $$;
 
+-- A site and a member as their columns have them (text here; integers where adopted), for set-based inserts.
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute
+        WHERE attrelid = 'biz.ai_trigger_jobs'::regclass AND attname IN ('site_id', 'member_id')
+    LOOP
+        EXECUTE format(
+            'CREATE FUNCTION runglass.as_%I(value text) RETURNS %s LANGUAGE sql IMMUTABLE AS %L',
+            wanted.attname, wanted.type, format('SELECT value::%s', wanted.type)
+        );
+    END LOOP;
+END
+$$;
+
 -- One row per job that waits for our workers or runs on one; it goes when the job ends. Of a batch only the
 -- next page of jobs is here.
 CREATE TABLE runglass.job_queue (

@@ -51,7 +51,11 @@ def test_a_retried_job_calls_its_apps_one_after_the_other(
     assert {row["trigger_job_id"] for row in rows} == {job}
     assert (rows[0]["prompt_tokens"], rows[0]["response_text"], rows[1]["latency_ms"]) == (20, "a draft", 77)
     ended_job = store.rows("SELECT * FROM biz.ai_trigger_jobs WHERE id = %s", (job,))[0]
-    assert (ended_job["status"], ended_job["error_message"], ended_job["tokens_used"]) == ("success", None, 42)
+    assert (ended_job["status"], ended_job["error_message"], ended_job["tokens_used"]) == (
+        "success",
+        None,
+        42,
+    )
     assert ended_job["started_at"] <= ended_job["finished_at"]
     assert store.value("SELECT count(*) FROM runglass.job_queue") == 0
 
