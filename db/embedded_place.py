@@ -199,7 +199,7 @@ def _make_state_folder() -> None:
 
 
 def _copy_binaries(binaries: Path, account: Account) -> Path:
-    """Copy the server's files, once for each version, to where the account can reach them."""
+    """Copy the server's files, once for each clone and version, to where the account can reach them."""
     install = binaries.parent
     package = install.parent
     version = subprocess.run([binaries / "postgres", "-V"], capture_output=True, text=True, check=True).stdout

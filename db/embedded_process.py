@@ -15,7 +15,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from db.embedded_place import Account, EmbeddedServerError, Place, give, make_socket_folder
 
@@ -76,9 +76,9 @@ class Lock:
     def release(self) -> None:
         """Unlock, even where a child forked at this moment still has the descriptor, and close."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
-        self.bequeath()
+        self.close()
 
-    def bequeath(self) -> None:
+    def close(self) -> None:
         """Close our descriptor; the lock stays with the processes that inherited it."""
         os.close(self.fd)
         self.closed = True
@@ -124,21 +124,16 @@ class ServerProcess:
         if self.cluster.exists():
             self._check_version()
             return
-        lock = self._server_lock(deadline)
         fresh = self.place.folder / "cluster.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        give(fresh, self.place.account)
         command = [self._program("initdb"), "-D", str(fresh), "-U", ROLE, "--auth=trust", "-E", "UTF8"]
-        command += [
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--no-locale",
-            "--no-instructions",
-        ]
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-locale"]
         command += [] if self.durable else ["--no-sync"]
-        made = self._run(command, capture_output=True, pass_fds=(lock.fd,))
-        lock.release()
+        # Closed, not released: what an interrupted initdb leaves running keeps the lock.
+        with contextlib.closing(self._server_lock(deadline)) as lock:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(mode=0o700)
+            give(fresh, self.place.account)
+            made = self._run(command, capture_output=True, pass_fds=(lock.fd,))
         if made.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise EmbeddedServerError(f"initdb failed: {_reason(made.stderr)}")
@@ -179,20 +174,16 @@ class ServerProcess:
 
     def launch(self, deadline: float) -> Path:
         """Start PostgreSQL, wait until it answers and return its socket folder."""
-        lock = self._server_lock(deadline)
-        stale_pid, stale_socket_dir = self._pid_file()
-        if stale_pid and self._is_postgres(stale_pid):
-            lock.release()
-            raise EmbeddedServerError(
-                f"a PostgreSQL that Runglass did not start (pid {stale_pid}) uses {self.cluster}: stop it"
-            )
-        self._remove_socket_folder(stale_socket_dir)
-        socket_dir = make_socket_folder(self.place.account)
-        log = self._open_log()
-        log_start = os.fstat(log).st_size
-        self._spawn(socket_dir, stale_pid, log, lock.fd)
-        os.close(log)
-        lock.bequeath()
+        with contextlib.closing(self._server_lock(deadline)) as lock, self._open_log() as log:
+            stale_pid, stale_socket_dir = self._pid_file()
+            if stale_pid and self._is_postgres(stale_pid):
+                raise EmbeddedServerError(
+                    f"a PostgreSQL that Runglass did not start (pid {stale_pid}) uses {self.cluster}: stop it"
+                )
+            self._remove_socket_folder(stale_socket_dir)
+            socket_dir = make_socket_folder(self.place.account)
+            log_start = log.tell()
+            self._spawn(socket_dir, stale_pid, log.fileno(), lock.fd)
         if self._answers(socket_dir, deadline):
             return socket_dir
         reason = "it did not answer in time" if self.alive() else self._logged_since(log_start)
@@ -302,11 +293,12 @@ class ServerProcess:
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
 
-    def _open_log(self) -> int:
+    def _open_log(self) -> BinaryIO:
         path = self.place.folder / "server.log"
         if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
             path.replace(path.with_name("server.log.1"))
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        log = os.fdopen(os.open(path, flags, 0o600), "ab")
         give(path, self.place.account)
         return log
 

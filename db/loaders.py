@@ -49,7 +49,11 @@ class Loader(Generic[KeyT, ValueT]):
 
     async def load(self, key: KeyT) -> ValueT | None:
         """The value of a key. Raises `LoadCancelled` when the operation is over, and what the load raised."""
-        return await asyncio.shield(self._loader.load(key))
+        future = self._loader.load(key)
+        shielded = asyncio.shield(future)
+        for each in (future, shielded):
+            each.add_done_callback(_retrieve)
+        return await shielded
 
     async def _batch(self, keys: list[KeyT]) -> list[ValueT | None]:
         task = asyncio.ensure_future(self._load_many(keys))
@@ -60,6 +64,12 @@ class Loader(Generic[KeyT, ValueT]):
         except asyncio.CancelledError as error:
             raise LoadCancelled from error
         return [found.get(key) for key in keys]
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    # Where an operation ends early nobody asks for the rest, which asyncio would log as forgotten errors.
+    if not future.cancelled():
+        future.exception()
 
 
 PageKey = tuple[Any, PageRequest]

@@ -111,8 +111,9 @@ WITH added AS (
     )
     SELECT
         site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text,
-        coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, status, error_message, model,
-        external_id, coalesce(created_at, now()), finished_at
+        coalesce(tokens_used, coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), prompt_tokens,
+        completion_tokens, latency_ms, status, error_message, model, external_id,
+        coalesce(created_at, now()), finished_at
     FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
     WHERE {scope}
     RETURNING id, site_id::text AS site_id, external_id, created_at
@@ -131,7 +132,8 @@ ORDER BY ids.site_id, ids.external_id
 FOR UPDATE OF ids
 """
 
-# What a report leaves out keeps its value, so that a run may be reported in pieces.
+# What a report leaves out keeps its value, so that a run may be reported in pieces. Tokens that were the sum
+# of their parts so far stay so; tokens that a service charged stay until it says otherwise.
 UPDATE_RUNS = SiteStatement(
     """
 UPDATE biz.ai_run_logs AS run SET
@@ -142,7 +144,13 @@ UPDATE biz.ai_run_logs AS run SET
     session_id = coalesce(report.session_id, run.session_id),
     request_prompt = coalesce(report.request_prompt, run.request_prompt),
     response_text = coalesce(report.response_text, run.response_text),
-    tokens_used = coalesce(report.tokens_used, run.tokens_used),
+    tokens_used = coalesce(report.tokens_used, CASE
+        WHEN coalesce(run.tokens_used, 0)
+            = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
+        THEN coalesce(report.prompt_tokens, run.prompt_tokens, 0)
+            + coalesce(report.completion_tokens, run.completion_tokens, 0)
+        ELSE run.tokens_used
+    END),
     prompt_tokens = coalesce(report.prompt_tokens, run.prompt_tokens),
     completion_tokens = coalesce(report.completion_tokens, run.completion_tokens),
     latency_ms = coalesce(report.latency_ms, run.latency_ms),
@@ -243,8 +251,9 @@ async def record_runs(
 ) -> tuple[list[int], int]:
     """Add runs, or change those whose external id the site already has; within the caller's transaction.
 
-    `runs` have the table's column names; the caller has checked that each site is within its scope and that
-    no external id stands twice. Gives the ids in the order of `runs`, and how many were added.
+    `runs` have the table's column names; tokens_used is None for the sum of the parts. The caller has checked
+    that each site is within its scope and that no external id stands twice. Gives the ids in the order of
+    `runs`, and how many were added.
     """
     claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
     new = {(row.site_id, row.external_id) for row in claimed}

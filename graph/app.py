@@ -17,10 +17,12 @@ from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
 from db.scope import EVERY_SITE
+from graph.compiled import CompiledExecutionContext
 from graph.config import Settings, load_settings
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode, ErrorFormatter
 from graph.execution import Engine
+from graph.explorer import explorer_page, explorer_routes
 from graph.http import GraphQLEndpoint
 from graph.limits import Limits
 from graph.schema import schema
@@ -38,9 +40,13 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     """
     settings = settings or load_settings()
     database = database or Database(settings.dsn, settings.pool)
+    endpoint = GraphQLEndpoint(
+        make_engine(settings), _context_maker(database, settings), explorer=explorer_page
+    )
     app = Starlette(
         routes=[
-            Route("/graphql", GraphQLEndpoint(make_engine(settings), _context_maker(database, settings))),
+            Route("/graphql", endpoint),
+            *explorer_routes(),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
         ],
@@ -54,8 +60,8 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 def make_engine(settings: Settings) -> Engine:
     """The engine that runs the schema with these settings."""
     limits = Limits(max_body_bytes=settings.max_body_bytes, timeout_seconds=settings.execution_timeout)
-    errors = ErrorFormatter(max_errors=limits.max_errors, translations=TRANSLATIONS)
-    return Engine(schema, limits=limits, errors=errors)
+    errors = ErrorFormatter(translations=TRANSLATIONS)
+    return Engine(schema, limits=limits, errors=errors, execution_context_class=CompiledExecutionContext)
 
 
 def _context_maker(database: Database, settings: Settings) -> Callable[[HTTPConnection], Any]:

@@ -13,8 +13,9 @@ import typer
 
 from db.embedded import EmbeddedServerError, exit_on_termination
 from db.errors import InvalidValue, StatementTimeout, Unavailable
-from db.migrate import MigrationError
+from db.migrate import MigrationError, apply_migrations
 from graph.config import Settings, SettingsError, load_settings
+from resolvers.import_errors import ImportUsageError
 
 app = typer.Typer(
     name="runglass",
@@ -49,6 +50,9 @@ def main() -> None:
     exit_on_termination()
     try:
         app()
+    except ImportUsageError as error:
+        sys.stderr.write(f"runglass: {error}\n")
+        sys.exit(2)
     except _FAILURES as error:
         sys.stderr.write(f"runglass: {error}\n")
         sys.exit(1)
@@ -88,8 +92,6 @@ def serve(
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Apply the migrations that are missing."""
-    from db.migrate import apply_migrations
-
     with store(load_settings(data_dir=data_dir)) as settings:
         applied = asyncio.run(apply_migrations(settings.dsn))
     for name in applied:
@@ -135,6 +137,39 @@ def check(data_dir: DataDir = None) -> None:
             typer.echo(line)
     if wrong:
         raise CommandError("something above is wrong")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(help="A CSV or NDJSON file, also .gz; - reads standard input.")],
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SOURCE", help="Take a column from another of the file.")
+    ] = None,
+    constants: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Give every row this value.")
+    ] = None,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move all times so that the last row is of now.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Load the other rows where some are bad.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Load run logs from a file: all of its rows, or none."""
+    from rich.console import Console
+
+    from graph.import_command import import_runs, split_pairs
+    from resolvers.maintenance import fold_rollups
+
+    columns, values = split_pairs("--column", column or ()), split_pairs("--set", constants or ())
+    with store(load_settings(data_dir=data_dir)) as settings:
+        asyncio.run(apply_migrations(settings.dsn))
+        console = Console(stderr=True)
+        code = import_runs(settings.dsn, file, columns, values, shift_to_now, skip_bad, console)
+        if code == 0:
+            asyncio.run(on_database(settings, fold_rollups))
+    raise typer.Exit(code)
 
 
 rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)

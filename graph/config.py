@@ -137,7 +137,13 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"{_variable(str(first['loc'][0]))}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{_variable(str(first['loc'][0]))}: {message}") from None
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a field."""
+    return "DATABASE_URL" if field == "database_url" else f"RUNGLASS_{field.upper()}"
 
 
 def environment() -> Mapping[str, str]:
@@ -146,8 +152,10 @@ def environment() -> Mapping[str, str]:
 
 
 def _variable(location: str) -> str:
-    field = Settings.model_fields.get(location)
-    return f"RUNGLASS_{location.upper()}" if field else location
+    """The variable that an error is about; its location is a field or an alias of one."""
+    by_alias = {"DATABASE_URL": "database_url", "PORT": "port", "DATA_DIR": "data_dir"}
+    name = by_alias.get(location, location)
+    return variable_name(name) if name in Settings.model_fields else location
 
 
 def pass_on(settings: Settings) -> None:
@@ -155,4 +163,4 @@ def pass_on(settings: Settings) -> None:
     for name in settings.model_fields_set | {"database_url"}:
         value = getattr(settings, name)
         if value is not None:
-            os.environ["DATABASE_URL" if name == "database_url" else f"RUNGLASS_{name.upper()}"] = str(value)
+            os.environ[variable_name(name)] = str(value)

@@ -36,7 +36,7 @@ class Context:
 
     def zone(self, name: str | None = None) -> ZoneInfo:
         """The named time zone, or the configured one. Raises `InvalidInput` for an unknown name."""
-        return time_zone(name or self.settings.time_zone)
+        return time_zone(self.settings.time_zone if name is None else name)
 
 
 Info = strawberry.Info[Context, None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from graphql import GraphQLError
+from graphql import FieldNode, GraphQLError
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,9 @@ MESSAGE_LENGTH = 500
 """Longest message in characters; a coercion error repeats the caller's own value, which may be a megabyte."""
 
 SUGGESTION = re.compile(r" Did you mean [^?]*\?")
+OPERATORS_CONCERN = ("SERVICE_UNAVAILABLE", "EXECUTION_TIMEOUT")
+"""Codes that are logged as warnings, as they tell of the server's state."""
+
 UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 
 
@@ -111,34 +114,38 @@ def _links(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_coercion(link: BaseException) -> bool:
-    """Errors about a caller's value name a node of the document and no path; faults in a result do not."""
-    return isinstance(link, GraphQLError) and link.path is None and bool(link.nodes)
+    """Whether graphql-core speaks of a value of the caller's: it then names its node and no path.
+
+    Faults in a result name no node, or the field's.
+    """
+    if not isinstance(link, GraphQLError) or link.path is not None or not link.nodes:
+        return False
+    return not any(isinstance(node, FieldNode) for node in link.nodes)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorFormatter:
     """Formats errors of requests and fields, logs them, and masks what is not meant for callers.
 
-    `max_errors` is the number of errors in a reply; the others are only counted. `translations` maps
-    exception types of the lower floors (subclasses included) to coded errors. `show_suggestions` keeps
-    graphql-core's "Did you mean …?".
+    `translations` maps exception types of the lower floors (subclasses included) to coded errors.
+    `show_suggestions` keeps graphql-core's "Did you mean …?".
     """
 
-    max_errors: int = 20
     show_suggestions: bool = False
     translations: Mapping[type[Exception], Translation] = field(
         default_factory=dict[type[Exception], Translation]
     )
 
-    def fields(self, errors: Sequence[GraphQLError]) -> tuple[list[FormattedError], int]:
-        """The errors of an execution in the form of the specification, and how many were left out."""
-        shown = [self._field(error) for error in errors[: self.max_errors]]
+    def fields(self, errors: Sequence[GraphQLError], maximum: int) -> tuple[list[FormattedError], int]:
+        """At most `maximum` errors of an execution, formatted, and how many were left out."""
+        shown = [self._field(error) for error in errors[:maximum]]
         self.log_refusal(shown)
+        self._log_omitted(errors[maximum:])
         return shown, len(errors) - len(shown)
 
-    def request(self, errors: Sequence[GraphQLError], code: ErrorCode) -> RequestRefused:
-        """A refusal for the errors that parsing, validation or the coercion of variables found."""
-        shown = [self._of_caller(error, code) for error in errors[: self.max_errors]]
+    def request(self, errors: Sequence[GraphQLError], code: ErrorCode, maximum: int) -> RequestRefused:
+        """A refusal for at most `maximum` errors of parsing, validation or the coercion of variables."""
+        shown = [_located(error, self._mistake(error, code)) for error in errors[:maximum]]
         return RequestRefused(shown, len(errors) - len(shown))
 
     def unexpected(self, error: BaseException) -> RequestRefused:
@@ -151,20 +158,26 @@ class ErrorFormatter:
         """Log the caller's mistakes in one line, without a traceback."""
         mistakes = [e for e in errors if e["extensions"]["code"] != ErrorCode.INTERNAL_SERVER_ERROR]
         if mistakes:
-            first = mistakes[0]
-            log.info(
-                "refused: %s: %s (%d in all)",
-                first["extensions"]["code"],
-                printable(first["message"]),
-                len(mistakes),
-            )
+            code, message = mistakes[0]["extensions"]["code"], printable(mistakes[0]["message"])
+            level = logging.WARNING if code in OPERATORS_CONCERN else logging.INFO
+            log.log(level, "refused: %s: %s (%d in all)", code, message, len(mistakes))
 
     def _field(self, error: GraphQLError) -> FormattedError:
+        *_, cause = _links(error)
+        return _located(error, self._meant_for_caller(error) or self._masked(cause, error))
+
+    def _meant_for_caller(self, error: GraphQLError) -> ApiError | None:
         links = list(_links(error))
         known = next((known for link in links if (known := self._known(link))), None)
         if known is None and any(map(_is_coercion, links)):
-            return self._of_caller(error, ErrorCode.BAD_USER_INPUT)
-        return _located(error, known or self._masked(links[-1], error))
+            return self._mistake(error, ErrorCode.BAD_USER_INPUT)
+        return known
+
+    def _log_omitted(self, errors: Sequence[GraphQLError]) -> None:
+        faults = [error for error in errors if self._meant_for_caller(error) is None]
+        if faults:
+            *_, cause = _links(faults[0])
+            log.error("%d more internal errors in the same answer; the first:", len(faults), exc_info=cause)
 
     def _known(self, error: BaseException) -> ApiError | None:
         if isinstance(error, ApiError):
@@ -183,11 +196,9 @@ class ErrorFormatter:
         message = "Something went wrong on our side; the log knows it by this errorId."
         return ApiError(ErrorCode.INTERNAL_SERVER_ERROR, message, errorId=error_id)
 
-    def _of_caller(self, error: GraphQLError, code: ErrorCode) -> FormattedError:
+    def _mistake(self, error: GraphQLError, code: ErrorCode) -> ApiError:
         text = error.message if self.show_suggestions else without_suggestion(error.message)
-        return _located(
-            error, ApiError(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…")
-        )
+        return ApiError(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…")
 
 
 def _located(error: GraphQLError, seen: ApiError) -> FormattedError:

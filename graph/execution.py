@@ -25,7 +25,16 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.document_cache import SegmentedCache
-from graph.errors import ErrorCode, ErrorFormatter, RequestRefused, coded, refusal, without_suggestion
+from graph.errors import (
+    ApiError,
+    ErrorCode,
+    ErrorFormatter,
+    RequestRefused,
+    coded,
+    refusal,
+    without_suggestion,
+)
+from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
 
 BYTES_PER_CHARACTER = 250
@@ -84,7 +93,7 @@ class Engine:
 
     `rules` run after the limits and before the standard rules. `execution_context_class` is a graphql-core
     executor class; the schema's own is the default. `cache_size` is the memory for parsed documents in bytes.
-    Strawberry's schema extensions are not run.
+    A schema with Strawberry's schema extensions is refused: they would not run.
     """
 
     def __init__(
@@ -97,8 +106,10 @@ class Engine:
         limits: Limits | None = None,
         errors: ErrorFormatter | None = None,
     ) -> None:
+        if schema.extensions:
+            raise ValueError("the engine does not run Strawberry's schema extensions")
         self.limits = limits or Limits()
-        self.errors = errors or ErrorFormatter(max_errors=self.limits.max_errors)
+        self.errors = errors or ErrorFormatter()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
         self._executor: Any = execution_context_class or cast("Any", schema).execution_context_class
         self._rules = (*rules, *specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -134,7 +145,7 @@ class Engine:
         if not prepared.page_variables:
             return prepared.cost
         sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
-        key = tuple(_hashable(sizes.get(name, ...)) for name in prepared.page_variables)
+        key = tuple(_size_key(sizes, name) for name in prepared.page_variables)
         cost = prepared.costs.get(key)
         if cost is None:
             cost = self._measure_with(prepared, sizes)
@@ -189,7 +200,7 @@ class Engine:
             **self._options,
         )
         if isinstance(executor, list):
-            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT)
+            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT, self.limits.max_errors)
         result: Any = executor.execute_operation()
         if isawaitable(result):
             async with asyncio.timeout(self.limits.timeout_seconds):
@@ -197,7 +208,7 @@ class Engine:
         return result
 
     def _with_errors(self, data: dict[str, Any] | None, errors: list[GraphQLError]) -> Result:
-        shown, omitted = self.errors.fields(errors)
+        shown, omitted = self.errors.fields(errors, self.limits.max_errors)
         result: Result = {"errors": shown, "data": data}
         if omitted:
             result["extensions"] = {"errorsOmitted": omitted}
@@ -209,19 +220,21 @@ class Engine:
             try:
                 document = self._checked(query)
             except RequestRefused as refused:
-                known = refused.with_traceback(None)
+                # A copy, as the exception's traceback and context keep the whole document alive.
+                known = RequestRefused(refused.errors, refused.omitted)
                 self._refused.put(query, known, len(query) + 1_000)
             else:
                 self._documents.put(query, document, (len(query) + 20) * BYTES_PER_CHARACTER)
                 return document
-        raise RequestRefused(known.errors if may_introspect else _without_suggestions(known), known.omitted)
+        errors = known.errors if may_introspect else _without_suggestions(known)
+        raise RequestRefused(errors, known.omitted)
 
     def _checked(self, query: str) -> PreparedDocument:
         try:
             document = self._parsed(query)
             prepared = self._measured(document)
-        except LimitExceeded as limit:
-            raise RequestRefused([coded(limit)]) from None
+        except ApiError as found:
+            raise RequestRefused([coded(found)]) from None
         errors = validate(
             self._schema,
             document,
@@ -230,23 +243,15 @@ class Engine:
             hide_suggestions=not self.errors.show_suggestions,
         )
         if errors:
-            raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+            raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, self.limits.max_errors)
         return prepared
 
     def _parsed(self, query: str) -> DocumentNode:
-        limits = self.limits
-        if len(query) > limits.max_document_length:
-            maximum = limits.max_document_length
-            raise LimitExceeded("length", maximum, f"A document may be at most {maximum} characters long.")
+        check_text(query, self.limits)
         try:
-            return parse(query, max_tokens=limits.max_tokens)
+            return parse(query, max_tokens=self.limits.max_tokens)
         except GraphQLError as error:
-            if "Parsing aborted" in error.message:
-                maximum = limits.max_tokens
-                raise LimitExceeded(
-                    "tokens", maximum, f"A document may hold at most {maximum} tokens."
-                ) from None
-            raise self.errors.request([error], ErrorCode.GRAPHQL_PARSE_FAILED) from None
+            raise self.errors.request([error], ErrorCode.GRAPHQL_PARSE_FAILED, 1) from None
 
     def _measured(self, document: DocumentNode) -> PreparedDocument:
         measurement = Measurement(self._table, document)
@@ -276,8 +281,13 @@ class Engine:
             raise RequestRefused([coded(limit)]) from None
 
 
-def _hashable(value: object) -> object:
-    return value if value is None or isinstance(value, int) else ...
+def _size_key(sizes: Mapping[str, object], name: str) -> object:
+    """What the size of a page depends on in its variable: a number, null, its absence, or anything else."""
+    if name not in sizes:
+        return "absent"
+    value = sizes[name]
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number or value is None else "wrong"
 
 
 def _without_suggestions(refused: RequestRefused) -> list[dict[str, Any]]:

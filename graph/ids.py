@@ -9,7 +9,7 @@ from uuid import UUID
 from graph.errors import ApiError, ErrorCode
 
 # The largest value of a bigint column.
-_MAX_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -37,7 +37,7 @@ def print_id(kind: Kind, value: int | UUID) -> str:
 def parse_id(text: str, kind: Kind, argument: str) -> int:
     """The number within an id of that kind. Raises BAD_USER_INPUT that names the argument."""
     word, number = _split(text)
-    if word != kind or not _NUMBER.fullmatch(number) or int(number) > _MAX_NUMBER:
+    if word != kind or not _NUMBER.fullmatch(number) or int(number) > MAX_NUMBER:
         raise _unexpected(text, _EXAMPLES[kind], argument)
     return int(number)
 

@@ -1,4 +1,4 @@
-"""One rule that measures a document before the standard rules see it: depth, aliases, directives and cost.
+"""One rule that measures a document before the standard rules see it: depth, cost, and the work for those.
 
 Cost is the number of fields that an answer may hold: every field counts its weight, and whatever is selected
 below a list counts once per row. A page's size is what the caller asks for (`first`, `last`), and the default
@@ -21,7 +21,6 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLField,
     GraphQLInterfaceType,
-    GraphQLList,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
@@ -31,7 +30,6 @@ from graphql import (
     SelectionSetNode,
     VariableNode,
     get_named_type,
-    get_nullable_type,
 )
 
 from graph.errors import ApiError, ErrorCode
@@ -45,6 +43,9 @@ SATURATED = 10**9
 MAX_NESTING = 100
 """Selection sets within each other, also of introspection and inline fragments; guards the interpreter's
 stack."""
+
+MAX_INTROSPECTION_ALIASES = 5
+"""Without aliases a document asks for the schema once; with fifty it would ask fifty times, unmeasured."""
 
 MAX_DIGITS = 9
 PAGE_ARGUMENTS = ("first", "last")
@@ -61,18 +62,18 @@ class Limits:
     """Fields in an answer; 0.05 s to 0.35 s of execution."""
     max_aliases: int = 50
     max_directives: int = 50
-    max_repeats: int = 20
-    """The same response name in one selection set: comparing them is quadratic in the standard rules."""
     max_definitions: int = 100
-    """Operations and fragments of a document: comparing fragments is quadratic in the standard rules."""
-    max_tokens: int = 4_000
-    max_document_length: int = 100_000
-    """Characters of a document; strings and comments are no tokens."""
+    """Operations and fragments of a document: the standard rules compare each fragment with each."""
+    max_comparisons: int = 10_000
+    """Pairs of fields with the same response name, which the standard rules compare; 10 µs each."""
+    max_tokens: int = 2_000
+    max_document_length: int = 30_000
+    """Characters of a document; strings and comments are few tokens."""
     max_page_size: int = 100
     """What a page's size given by a variable counts as until its value is known."""
     default_list_size: int = 20
     """Rows of a list or page whose size is neither given nor declared."""
-    max_errors: int = 20
+    max_errors: int = 10
     """Errors in a reply."""
     max_body_bytes: int = 1_048_576
     timeout_seconds: float = 30.0
@@ -150,7 +151,7 @@ class CostTable:
         return FieldShape(
             int(metadata.get("weight", 1)),
             named,
-            isinstance(get_nullable_type(output), GraphQLList),
+            str(output).startswith("["),
             _is_connection(named),
             list_size,
         )
@@ -181,8 +182,9 @@ class Measurement:
         self._measured: dict[str, Extent] = {}
         self._open: set[str] = set()
         self._page_variables: set[str] = set()
-        self._aliases = 0
-        self._directives = 0
+        self._names: Counter[str] = Counter()
+        self._comparisons = 0
+        self._introspection_aliases = 0
         self._nesting = 0
         if len(document.definitions) > self._limits.max_definitions:
             maximum = self._limits.max_definitions
@@ -190,7 +192,6 @@ class Measurement:
 
     def operation(self, operation: OperationDefinitionNode) -> Measured:
         """The extent of an operation. Raises `LimitExceeded`."""
-        self._count_directives(operation)
         defaults = self._variables
         if defaults is not None:
             self._variables = _page_defaults(operation) | dict(defaults)
@@ -218,7 +219,6 @@ class Measurement:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
             self._refuse_depth()
-        self._count_repeats(selections)
         depth = fixed = per_row = 0
         for selection in selections.selections:
             extent = self._selection(selection, parent, level)
@@ -230,7 +230,6 @@ class Measurement:
 
     def _selection(self, selection: SelectionNode, parent: GraphQLNamedType | None, level: int) -> Extent:
         self.visited += 1
-        self._count_directives(selection)
         if isinstance(selection, FieldNode):
             return self._field(selection, parent, level)
         if isinstance(selection, FragmentSpreadNode):
@@ -247,7 +246,6 @@ class Measurement:
             if definition is None or name in self._open:
                 return NOTHING
             self._open.add(name)
-            self._count_directives(definition)
             parent = self._table.schema.get_type(definition.type_condition.name.value)
             measured = self._measured[name] = self._selections(definition.selection_set, parent, level)
             self._open.discard(name)
@@ -256,8 +254,7 @@ class Measurement:
         return measured
 
     def _field(self, node: FieldNode, parent: GraphQLNamedType | None, level: int) -> Extent:
-        if node.alias is not None:
-            self._count_alias()
+        self._count_comparisons(node)
         name = node.name.value
         if name in INTROSPECTION_FIELDS:
             self.uses_introspection = True
@@ -307,43 +304,33 @@ class Measurement:
         return shape.list_size if given is None else self._limits.max_page_size
 
     def _introspection(self, node: FieldNode) -> Extent:
+        if node.alias is not None and node.name.value != "__typename":
+            self._count_introspection_alias()
         if node.selection_set is None:
             return Extent(0, 1, 0)
         schema_type = self._table.schema.get_type("__Type")
         below = self._selections(node.selection_set, schema_type, level=1)
         return Extent(0, 1 + below.fixed, 0)
 
-    def _count_alias(self) -> None:
-        self._aliases += 1
-        maximum = self._limits.max_aliases
-        if self._aliases > maximum:
-            raise LimitExceeded("aliases", maximum, f"A document may hold at most {maximum} aliases.")
+    def _count_introspection_alias(self) -> None:
+        self._introspection_aliases += 1
+        maximum = MAX_INTROSPECTION_ALIASES
+        if self._introspection_aliases > maximum:
+            message = f"Introspection may use at most {maximum} aliases."
+            raise LimitExceeded("introspection", maximum, message)
 
-    def _count_directives(self, node: Any) -> None:
-        if not node.directives:
-            return
-        self._directives += len(node.directives)
-        maximum = self._limits.max_directives
-        if self._directives > maximum:
-            raise LimitExceeded("directives", maximum, f"A document may hold at most {maximum} directives.")
-
-    def _count_repeats(self, selections: SelectionSetNode) -> None:
-        maximum = self._limits.max_repeats
-        if len(selections.selections) <= maximum:
-            return
-        names = Counter(map(_response_name, selections.selections))
-        if max(names.values()) > maximum:
-            raise LimitExceeded("repeats", maximum, f"A selection may name a field at most {maximum} times.")
+    def _count_comparisons(self, node: FieldNode) -> None:
+        name = (node.alias or node.name).value
+        self._comparisons += self._names[name]
+        self._names[name] += 1
+        maximum = self._limits.max_comparisons
+        if self._comparisons > maximum:
+            message = f"A document may select fields of one name in at most {maximum} pairs."
+            raise LimitExceeded("comparisons", maximum, message)
 
     def _refuse_depth(self) -> None:
         maximum = self._limits.max_depth
         raise LimitExceeded("depth", maximum, f"A document may nest at most {maximum} fields.")
-
-
-def _response_name(selection: object) -> str:
-    if isinstance(selection, FieldNode):
-        return (selection.alias or selection.name).value
-    return selection.name.value if isinstance(selection, FragmentSpreadNode) else "..."
 
 
 def _page_arguments(node: FieldNode) -> list[Any]:

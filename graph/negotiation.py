@@ -18,6 +18,9 @@ class MediaType(StrEnum):
     JSON = "application/json"
 
 
+FORMATS = frozenset(media.value for media in MediaType)
+
+
 class MediaRange(NamedTuple):
     """One element of `Accept`."""
 
@@ -51,7 +54,7 @@ def prefers_html(accept: bytes | None) -> bool:
         return False
     ranges = list(_ranges(accept))
     html = max((media.quality for media in ranges if media.name == "text/html"), default=0.0)
-    named = max((media.quality for media in ranges if media.name in MediaType), default=0.0)
+    named = max((media.quality for media in ranges if media.name in FORMATS), default=0.0)
     return html > named
 
 

@@ -20,7 +20,7 @@ from db.keyset import Key, Page, PageRequest
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
-from graph.ids import Kind
+from graph.ids import MAX_NUMBER, Kind
 from graph.types.fields import resolved
 
 MAX_PAGE = 100
@@ -30,7 +30,7 @@ EXACT_TOTAL = 10_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,17}):([0-9]{1,18}|[0-9a-f]{32})", re.ASCII)
+_CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,18}):([0-9]{1,19}|[0-9a-f]{32})", re.ASCII)
 _KINDS: dict[type[Any], Kind] = {
     RunLogRow: Kind.RUN,
     AlertRow: Kind.ALERT,
@@ -56,24 +56,26 @@ def print_cursor(row: Any) -> str:
     """The opaque place of a row in its list."""
     identity = row.id.hex if isinstance(row.id, UUID) else row.id
     place = f"{_KINDS[type(row)].value}:{(row.created_at - _EPOCH) // _MICROSECOND}:{identity}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
+    # Of letters, digits and colons base64 makes no character that a URL would have to escape.
+    return binascii.b2a_base64(place.encode("ascii"), newline=False).decode("ascii")
 
 
 def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
     """The place that a cursor names. Raises BAD_USER_INPUT for anything but a cursor of the same list."""
     try:
-        place = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+        place = base64.b64decode(cursor, validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         place = ""
     match = _CURSOR.fullmatch(place)
+    wrong = ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
     if match is None or match[1] != kind or (len(match[3]) == 32) != (kind is Kind.BATCH):
-        raise ApiError(ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument)
+        raise wrong
+    if kind is not Kind.BATCH and int(match[3]) > MAX_NUMBER:
+        raise wrong
     try:
         created_at = _EPOCH + int(match[2]) * _MICROSECOND
     except OverflowError:
-        raise ApiError(
-            ErrorCode.BAD_USER_INPUT, f"{argument} is no cursor of this list.", argument=argument
-        ) from None
+        raise wrong from None
     return Key(created_at, match[3] if kind is Kind.BATCH else int(match[3]))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import logging.config
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -15,12 +17,23 @@ from graph.config import Settings, SettingsError, pass_on
 
 log = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+def _logging(level: str) -> dict[str, Any]:
+    """One line per record on standard error, in this process and in each worker."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # What uvicorn says of its own start and stop is said by us.
+        "loggers": {"uvicorn": {"level": "WARNING"}},
+    }
 
 
 def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
     """Migrate, load demo data if asked to, and serve until told to stop."""
-    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    logging.config.dictConfig(_logging(settings.log_level))
     listener = _listen(settings.host, settings.port)
     try:
         for name in asyncio.run(apply_migrations(settings.dsn)):
@@ -49,7 +62,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _load_demo(settings: Settings) -> None:
-    raise NotImplementedError
+    from resolvers.demo import load_demo
+
+    summary = asyncio.run(load_demo(settings.dsn))
+    if summary.loaded:
+        log.info("loaded demo data: %d runs, %d jobs", summary.runs, summary.jobs)
 
 
 def _greet(listener: socket.socket) -> None:
@@ -69,7 +86,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http="httptools",
         ws="none",
-        log_config=None,
+        log_config=_logging(settings.log_level),
         access_log=False,
         server_header=False,
         date_header=False,

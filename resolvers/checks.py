@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.checks import missing_privileges, server_version
+from db.checks import missing_privileges, server_version, unreachable_because
 from db.errors import Unavailable
 from db.pool import Database, PoolSettings
 from resolvers.maintenance import not_ready_because
@@ -12,6 +12,8 @@ OLDEST = 140_000
 
 async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
     """One line per check, each led by "ok" or "wrong"."""
+    if reason := await unreachable_because(dsn):
+        return [f"wrong: {reason}"]
     database = Database(dsn, settings)
     await database.open()
     try:

@@ -53,3 +53,9 @@ async def rebuild_rollups(database: Database) -> int:
     """Recompute the roll-ups from the run log while others write; gives how many runs were counted."""
     async with database.connection() as connection:
         return await rollups.rebuild(connection)
+
+
+async def fold_rollups(database: Database) -> int:
+    """Fold what an import added, so that the next readers need not; gives how many deltas were moved."""
+    async with database.connection() as connection:
+        return await rollups.fold(connection)

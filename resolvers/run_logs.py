@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from db import run_logs as store
@@ -18,6 +18,9 @@ from resolvers.errors import InvalidInput, NotFound
 MAX_RUNS = 1000
 FINISHED = ("success", "failed", "timeout", "circuit_open")
 IN_FLIGHT = ("pending", "running")
+# Beyond these PostgreSQL stores times that Python cannot read, and one such row would break every list.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,9 @@ def _checked(index: int, report: RunReport) -> dict[str, Any]:
     for field, number in numbers.items():
         if number is not None and not 0 <= number < 2**31:
             raise InvalidInput(f"{where}.{field} must be between 0 and 2147483647.", field)
+    for field, instant in (("createdAt", report.created_at), ("finishedAt", report.finished_at)):
+        if instant and not EARLIEST <= instant < LATEST:
+            raise InvalidInput(f"{where}.{field} must lie in the years 1970 to 9998.", field)
     if report.finished_at and report.created_at and report.finished_at < report.created_at:
         raise InvalidInput(f"{where}.finishedAt lies before createdAt.", "finishedAt")
     return {
@@ -122,7 +128,7 @@ def _checked(index: int, report: RunReport) -> dict[str, Any]:
         "model": report.model,
         "request_prompt": report.request_prompt,
         "response_text": report.response_text,
-        "tokens_used": _total_tokens(report),
+        "tokens_used": report.tokens_used,
         "prompt_tokens": report.prompt_tokens,
         "completion_tokens": report.completion_tokens,
         "latency_ms": report.latency_ms,
@@ -130,10 +136,3 @@ def _checked(index: int, report: RunReport) -> dict[str, Any]:
         "created_at": report.created_at.isoformat() if report.created_at else None,
         "finished_at": report.finished_at.isoformat() if report.finished_at else None,
     }
-
-
-def _total_tokens(report: RunReport) -> int | None:
-    if report.tokens_used is not None:
-        return report.tokens_used
-    parts = [count for count in (report.prompt_tokens, report.completion_tokens) if count is not None]
-    return sum(parts) if parts else None

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import strawberry
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -28,11 +29,19 @@ class Unavailable(Exception):
     """A database that is gone; its text names a host."""
 
 
+class SecretRow:
+    """A row of no type of the schema."""
+
+
 @dataclass
 class Context:
     allow_introspection: bool = True
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    hanging: int = 0
+
+    def close(self) -> None:
+        """Nothing is left to end."""
 
 
 Info = strawberry.Info[Context, None]
@@ -146,12 +155,16 @@ class Query:
         raise RuntimeError("the password is hunter2")
 
     @strawberry.field
-    def booms(self) -> list[Job | None]:
-        return [None for _ in range(3)]
-
-    @strawberry.field
     def failing_rows(self) -> list["FailingRow"]:
         return [FailingRow() for _ in range(30)]
+
+    @strawberry.field
+    def broken_node(self) -> Node | None:
+        return SecretRow()  # type: ignore[return-value]
+
+    @strawberry.field
+    def broken_rows(self) -> list["BrokenRow"]:
+        return [BrokenRow() for _ in range(30)]
 
     @strawberry.field
     def refused(self) -> str | None:
@@ -167,12 +180,23 @@ class Query:
 
     @strawberry.field
     async def hang(self, info: Info) -> str | None:
-        info.context.started.set()
+        context = info.context
+        context.hanging += 1
+        context.started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            info.context.cancelled.set()
+            context.hanging -= 1
+            if not context.hanging:
+                context.cancelled.set()
         return None
+
+
+@strawberry.type
+class BrokenRow:
+    @strawberry.field
+    def value(self) -> str | None:
+        raise RuntimeError("the password is hunter2")
 
 
 @strawberry.type
@@ -211,6 +235,33 @@ def build_app(engine: Engine | None = None, get_context: Any = open_context, **o
     """The API at /graphql; `options` are those of `GraphQLEndpoint`."""
     endpoint: GraphQLEndpoint[Context] = GraphQLEndpoint(engine or build_engine(), get_context, **options)
     return Starlette(routes=[Route("/graphql", endpoint)])
+
+
+def send(app: Starlette, method: str = "POST", url: str = "/graphql", **request: Any) -> httpx.Response:
+    """One request through the whole application; `request` as httpx takes it."""
+
+    async def exchange() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, url, **request)
+
+    return asyncio.run(exchange())
+
+
+def ask(query: str, app: Starlette | None = None, **parameters: Any) -> dict[str, Any]:
+    """The answer to a query in the newer format."""
+    headers = {"accept": "application/graphql-response+json"}
+    reply = send(app or build_app(), json={"query": query, **parameters}, headers=headers)
+    content: dict[str, Any] = reply.json()
+    return content
+
+
+def code_of(reply: httpx.Response) -> str:
+    """The code of an answer's first error, after a check that the answer is a GraphQL body."""
+    content = reply.json()
+    assert "data" not in content
+    assert all(isinstance(error["message"], str) for error in content["errors"])
+    return content["errors"][0]["extensions"]["code"]
 
 
 if __name__ == "__main__":

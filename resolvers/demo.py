@@ -1,0 +1,73 @@
+"""Demo data: a made-up retailer's last 30 days, loaded once into an empty store."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import NamedTuple
+
+from db.demo import DemoCacheEntry, DemoJob, DemoRun, demo_transaction, insert_demo, store_is_empty
+from resolvers.demo_jobs import JobMaker, make_cache
+from resolvers.demo_runs import RunMaker
+from resolvers.demo_words import APPS, SITES
+
+DEMO_SEED = 20_260
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """How many rows were loaded; `loaded` is False where the store already held rows and was left alone."""
+
+    loaded: bool
+    runs: int = 0
+    jobs: int = 0
+    cache_entries: int = 0
+
+
+class DemoRows(NamedTuple):
+    """The demo's rows, runs and jobs with the oldest first."""
+
+    runs: list[DemoRun]
+    jobs: list[DemoJob]
+    cache: list[DemoCacheEntry]
+
+
+async def load_demo(dsn: str, *, seed: int = DEMO_SEED, now: datetime | None = None) -> DemoSummary:
+    """Load the demo where there is no run, no job and no cache entry; else change nothing.
+
+    One transaction under an advisory lock: processes that start together load it once. Raises
+    db.errors.Unavailable where the database cannot be reached.
+    """
+    async with demo_transaction(dsn) as connection:
+        if not await store_is_empty(connection):
+            return DemoSummary(loaded=False)
+        rows = await asyncio.to_thread(make_demo, seed, (now or datetime.now(UTC)).astimezone(UTC))
+        await insert_demo(connection, runs=rows.runs, jobs=rows.jobs, cache=rows.cache)
+        return DemoSummary(True, len(rows.runs), len(rows.jobs), len(rows.cache))
+
+
+def make_demo(seed: int, now: datetime) -> DemoRows:
+    """The rows of the 30 days up to `now` (UTC); the same seed and `now` make the same rows."""
+    maker = RunMaker(Random(seed), now)  # noqa: S311 - no secret is drawn
+    jobs = JobMaker(maker)
+    jobs.make_all()
+    runs = [*maker.calls(), *jobs.runs, *_in_flight(maker)]
+    runs.sort(key=lambda run: run.created_at)
+    return DemoRows(runs, jobs.jobs, list(make_cache(maker)))
+
+
+def _in_flight(maker: RunMaker) -> list[DemoRun]:
+    """Runs of the last minutes that have not ended, whatever the hour."""
+    statuses = ["running"] * 8 + ["pending"] * 3
+    return [
+        maker.run(
+            SITES[place % len(SITES)][0],
+            APPS[place % len(APPS)].name,
+            maker.member(),
+            maker.now - timedelta(seconds=2 + 14 * place),
+            status=status,
+        )
+        for place, status in enumerate(statuses)
+    ]

@@ -1,0 +1,159 @@
+"""The roll-ups and a recount of the rows, side by side in one snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from db import rollups
+from db.scope import EVERY_SITE, Scope
+
+NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SITES = ("north", "south", "east")
+SCOPES = (EVERY_SITE, Scope.of("north"), Scope.of("north", "east"), Scope(frozenset()))
+FRACTIONS = (0.0, 0.5, 0.95, 0.99, 1.0)
+
+ANY_RUN = "SELECT id FROM biz.ai_run_logs ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
+
+
+def in_utc(dsn: str) -> str:
+    return make_conninfo(dsn, options="-c TimeZone=UTC")
+
+
+def add_run(connection: psycopg.Connection, **columns: Any) -> None:
+    run = {"site_id": "north", "app_type": "chat", "status": "success", "created_at": NOW} | columns
+    connection.execute(
+        f"INSERT INTO biz.ai_run_logs ({', '.join(run)}) VALUES ({', '.join(['%s'] * len(run))})",
+        list(run.values()),
+    )
+
+
+def connect(dsn: str) -> psycopg.Connection:
+    return psycopg.connect(dsn, autocommit=True)
+
+
+async def read(connection: psycopg.AsyncConnection, scope: Scope, bounds: list[datetime]) -> dict[str, Any]:
+    """What the read API says of a scope, over the whole of `bounds` and for each period between them."""
+    whole = {"scope": scope, "start": bounds[0], "end": bounds[-1]}
+    return {
+        "status": {tuple(row) for row in await rollups.usage_by_status(connection, **whole)},
+        "period": {
+            tuple(row) for row in await rollups.usage_by_period(connection, scope=scope, bounds=bounds)
+        },
+        "app": {tuple(row) for row in await rollups.usage_by_app(connection, **whole)},
+        "apps": await rollups.app_types(connection, scope=scope),
+        "percentiles": await rollups.latency_percentiles(connection, **whole, fractions=FRACTIONS),
+    }
+
+
+async def recount(
+    connection: psycopg.AsyncConnection, scope: Scope, bounds: list[datetime]
+) -> dict[str, Any]:
+    """The same from the rows."""
+    sites = None if scope.sites is None else list(scope.sites)
+    seen = "(%(sites)s::text[] IS NULL OR site_id::text = ANY (%(sites)s))"
+
+    async def rows(columns: str, start: datetime, end: datetime, rest: str) -> list[tuple[Any, ...]]:
+        cursor = await connection.execute(
+            f"SELECT {columns} FROM biz.ai_run_logs"
+            f" WHERE {seen} AND created_at >= %(start)s AND created_at < %(end)s {rest}",
+            {"sites": sites, "start": start, "end": end},
+        )
+        return await cursor.fetchall()
+
+    status = "coalesce(status, ''), count(*), coalesce(sum(tokens_used), 0)"
+    latencies = "count(latency_ms), coalesce(sum(latency_ms::bigint), 0)"
+    whole = (bounds[0], bounds[-1])
+    percentiles = ", ".join(f"percentile_cont({f}) WITHIN GROUP (ORDER BY latency_ms)" for f in FRACTIONS)
+    cursor = await connection.execute(
+        'SELECT DISTINCT app_type COLLATE "C" FROM biz.ai_run_logs'
+        f" WHERE {seen} AND app_type <> '' ORDER BY 1",
+        {"sites": sites},
+    )
+    return {
+        "status": set(await rows(f"{status}, {latencies}", *whole, "GROUP BY 1")),
+        "period": {
+            (index, *row)
+            for index, (start, end) in enumerate(pairwise(bounds))
+            for row in await rows(status, start, end, "GROUP BY 1")
+        },
+        "app": set(await rows(status.replace("status", "app_type"), *whole, "GROUP BY 1")),
+        "apps": [app for (app,) in await cursor.fetchall()],
+        "percentiles": list((await rows(percentiles, *whole, ""))[0]),
+    }
+
+
+def assert_same(seen: dict[str, Any], counted: dict[str, Any]) -> None:
+    close, exact = seen.pop("percentiles"), counted.pop("percentiles")
+    assert seen == counted
+    assert close == [None if value is None else pytest.approx(value, rel=0.05) for value in exact]
+
+
+async def check(dsn: str, *bounds: list[datetime]) -> None:
+    """Compare both, for every scope, in one snapshot."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        for scope in SCOPES:
+            for period in bounds:
+                assert_same(await read(connection, scope, period), await recount(connection, scope, period))
+
+
+def fold(dsn: str, **options: Any) -> int:
+    async def run() -> int:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            return await rollups.fold(connection, **options)
+
+    return asyncio.run(run())
+
+
+def rebuild(dsn: str) -> int:
+    async def run() -> int:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            return await rollups.rebuild(connection)
+
+    return asyncio.run(run())
+
+
+def days_of(zone: str, days: int = 4) -> list[datetime]:
+    today = datetime(2026, 11, 24, tzinfo=ZoneInfo(zone))
+    return [(today + timedelta(days=day)).astimezone(UTC) for day in range(1 - days, 2)]
+
+
+# Midnights at :00, :30 and :15 of an hour UTC; and bounds that lie within one hour.
+BOUNDS = [
+    days_of("UTC"),
+    days_of("Asia/Kolkata"),
+    days_of("Asia/Kathmandu"),
+    [NOW + quarter * 15 * MINUTE for quarter in (-5, -3, -2, 1, 3, 6)],
+]
+
+
+def write_at_random(dsn: str, seed: int, statements: int) -> None:
+    random = Random(seed)
+    with connect(dsn) as connection:
+        for _ in range(statements):
+            moment = NOW + timedelta(minutes=random.randint(-5000, 300))
+            site, status = random.choice(SITES), random.choice(("running", "success", "failed"))
+            roll = random.random()
+            if roll < 0.6:
+                add_run(
+                    connection, site_id=site, status=status, tokens_used=random.randint(0, 9000),
+                    latency_ms=random.choice((None, random.randint(0, 60_000))), created_at=moment,
+                )  # fmt: skip
+            elif roll < 0.8:
+                connection.execute(
+                    "UPDATE biz.ai_run_logs SET status = %s, tokens_used = tokens_used + 1, created_at = %s"
+                    f" WHERE id = ({ANY_RUN})",
+                    (status, moment),
+                )
+            else:
+                connection.execute(f"DELETE FROM biz.ai_run_logs WHERE id = ({ANY_RUN})")

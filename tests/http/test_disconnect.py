@@ -1,0 +1,125 @@
+"""The client goes while its operation runs: the work is cancelled, and nothing is logged as an error."""
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.requests import HTTPConnection
+
+from graph.limits import Limits
+from tests.http.server import Context, build_app, build_engine, code_of, send
+
+BODY = b'{"query":"{ a: hang b: hang plainJobs { id } }"}'
+REQUEST = (
+    b"POST /graphql HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % len(BODY)
+)
+
+
+def app_with(context: Context, **options: Any) -> Any:
+    async def get_context(_connection: HTTPConnection) -> Context:
+        return context
+
+    return build_app(get_context=get_context, **options)
+
+
+def serve(context: Context, http: str) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app_with(context), log_config=None, lifespan="off", http=http)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    port: int = listening.getsockname()[1]
+    return server, serving, port
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_the_operation_is_cancelled_when_the_client_goes(http: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        context = Context()
+        server, serving, port = serve(context, http)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST + BODY)
+        async with asyncio.timeout(20):
+            await context.started.wait()
+            writer.close()
+            await context.cancelled.wait()
+        server.should_exit = True
+        await serving
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    assert [record.message for record in caplog.records] == []
+
+
+def test_a_client_that_goes_while_sending_is_left_alone() -> None:
+    sent: list[object] = []
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"query":', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def record(message: object) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    asyncio.run(build_app()(scope, receive, record))  # type: ignore[arg-type]
+    assert sent == []
+
+
+def test_a_cancellation_from_elsewhere_passes() -> None:
+    async def scenario() -> None:
+        context = Context()
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/graphql",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+        }
+        bodies = [{"type": "http.request", "body": BODY}]
+
+        async def receive() -> dict[str, Any]:
+            return bodies.pop(0) if bodies else await asyncio.Event().wait()  # type: ignore[return-value]
+
+        async def discard(_message: object) -> None: ...
+
+        task = asyncio.create_task(app_with(context)(scope, receive, discard))
+        await context.started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert context.cancelled.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_an_operation_that_takes_too_long_is_cancelled() -> None:
+    context = Context()
+    engine = build_engine(Limits(timeout_seconds=0.05))
+    reply = send(app_with(context, engine=engine), json={"query": "{ a: hang b: hang }"})
+    assert (reply.status_code, code_of(reply)) == (504, "EXECUTION_TIMEOUT")
+    assert context.cancelled.is_set()
+
+
+def test_a_body_that_does_not_arrive_is_408() -> None:
+    async def never() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    reply = send(
+        build_app(body_timeout_seconds=0.05), content=never(), headers={"content-type": "application/json"}
+    )
+    assert (reply.status_code, code_of(reply)) == (408, "REQUEST_TIMEOUT")
+    assert reply.headers["connection"] == "close"

@@ -1,0 +1,150 @@
+"""estimateBatch: what many calls would cost, before anything is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import Api, Store
+
+ESTIMATE_BATCH = """
+mutation ($input: EstimateBatchInput!) {
+  estimateBatch(input: $input) {
+    __typename
+    ... on Batch {
+      id siteId appTypes memberCount status estimatedCalls estimatedTokens createdBy createdAt expiresAt
+      confirmedBy confirmedAt apps { appType calls meanTokens sampleSize isFallback }
+      jobs { edges { cursor } }
+    }
+    ... on Refusal { code message }
+    ... on InvalidInput { field }
+  }
+}
+"""
+
+
+def estimate(api: Api, **given: Any) -> dict[str, Any]:
+    values = {"siteId": "berlin", "appTypes": ["chat"], "memberIds": ["m1"], **given}
+    return api.data(ESTIMATE_BATCH, {"input": values})["estimateBatch"]
+
+
+@pytest.fixture
+def brief_api(dsn: str) -> Iterator[Api]:
+    """An app whose estimates hold for a minute."""
+    api = Api(dsn, batch_lifetime=60)
+    yield api
+    api.close()
+
+
+def test_an_app_costs_the_mean_of_its_runs_at_the_site(api: Api, store: Store) -> None:
+    for tokens in (100, 200, 600):
+        store.run(tokens_used=tokens)
+    store.run(tokens_used=9, site_id="paris")
+    store.run(tokens_used=50, app_type="mail", status="failed")
+
+    batch = estimate(api, appTypes=["chat", "mail"], memberIds=["m1", "m2"])
+
+    assert batch["apps"] == [
+        {"appType": "chat", "calls": 2, "meanTokens": 300.0, "sampleSize": 3, "isFallback": False},
+        {"appType": "mail", "calls": 2, "meanTokens": 50.0, "sampleSize": 1, "isFallback": False},
+    ]
+    assert (batch["estimatedCalls"], batch["estimatedTokens"]) == (4, 700)
+    assert (batch["status"], batch["createdBy"], batch["confirmedBy"]) == ("ESTIMATED", "local", None)
+    assert batch["jobs"] == {"edges": []}
+    assert store.value("SELECT count(*) FROM biz.ai_trigger_jobs") == 0
+
+
+def test_without_history_2000_tokens_are_assumed_and_said_to_be(api: Api, store: Store) -> None:
+    batch = estimate(api, memberIds=["m1", "m2", "m3"])
+    assert batch["apps"] == [
+        {"appType": "chat", "calls": 3, "meanTokens": 2000.0, "sampleSize": 0, "isFallback": True}
+    ]
+    assert batch["estimatedTokens"] == 6000
+
+
+def test_runs_older_than_thirty_days_are_no_history(api: Api, store: Store) -> None:
+    now = datetime.now(UTC)
+    store.run(tokens_used=1, created_at=now - timedelta(days=31))
+    assert estimate(api)["apps"][0]["isFallback"]
+
+    store.run(tokens_used=70, created_at=now - timedelta(days=29))
+    assert estimate(api)["apps"][0]["meanTokens"] == 70.0
+
+
+def test_duplicates_and_blanks_count_once_and_not_at_all(api: Api, store: Store) -> None:
+    batch = estimate(api, appTypes=["chat", " chat ", "", "mail"], memberIds=["m1", "m1", "  ", "m2 "])
+    assert (batch["appTypes"], batch["memberCount"], batch["estimatedCalls"]) == (["chat", "mail"], 2, 4)
+    assert store.value("SELECT member_ids FROM runglass.batches") == ["m1", "m2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"appTypes": []}, "appTypes"),
+        ({"memberIds": []}, "memberIds"),
+        ({"appTypes": ["", "  "]}, "appTypes"),
+        ({"memberIds": ["\t"]}, "memberIds"),
+        ({"memberIds": ["m" * 201]}, "memberIds"),
+        ({"appTypes": ["a" * 201]}, "appTypes"),
+    ],
+)
+def test_lists_that_name_nothing_usable_are_refused(
+    api: Api, store: Store, given: dict[str, Any], field: str
+) -> None:
+    before = store.snapshot()
+    refusal = estimate(api, **given)
+    assert (refusal["__typename"], refusal["field"]) == ("InvalidInput", field)
+    assert store.snapshot() == before
+
+
+def test_at_most_a_hundred_thousand_calls(api: Api, store: Store) -> None:
+    apps = [f"app{number}" for number in range(10)]
+    members = [f"m{number}" for number in range(10_001)]
+    before = store.snapshot()
+
+    refusal = estimate(api, appTypes=apps, memberIds=members)
+    assert (refusal["__typename"], refusal["code"]) == ("InvalidInput", "INVALID_INPUT")
+    assert "100,000" in refusal["message"]
+    assert "100,010" in refusal["message"]
+    assert store.snapshot() == before
+
+    assert estimate(api, appTypes=apps, memberIds=members[:10_000])["estimatedCalls"] == 100_000
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800"])
+def test_a_text_that_no_column_holds_is_a_coded_error(api: Api, store: Store, text: str) -> None:
+    before = store.snapshot()
+    values = {"siteId": "berlin", "appTypes": ["chat"], "memberIds": ["m1", text]}
+    error = api.error(ESTIMATE_BATCH, {"input": values})
+    assert error["code"] in ("BAD_USER_INPUT", "BAD_REQUEST")
+    assert store.snapshot() == before
+
+
+def test_an_estimate_holds_ten_minutes(api: Api, store: Store) -> None:
+    batch = estimate(api)
+    lifetime = datetime.fromisoformat(batch["expiresAt"]) - datetime.fromisoformat(batch["createdAt"])
+    assert lifetime == timedelta(minutes=10)
+
+
+def test_the_setting_says_how_long_an_estimate_holds(brief_api: Api) -> None:
+    batch = estimate(brief_api)
+    lifetime = datetime.fromisoformat(batch["expiresAt"]) - datetime.fromisoformat(batch["createdAt"])
+    assert lifetime == timedelta(minutes=1)
+
+
+def test_two_at_once_are_two_estimates(api: Api, store: Store) -> None:
+    values = {"siteId": "berlin", "appTypes": ["chat"], "memberIds": ["m1"]}
+    answers = api.at_once(ESTIMATE_BATCH, [{"input": values}] * 5)
+    assert len({answer["estimateBatch"]["id"] for answer in answers}) == 5
+    assert store.value("SELECT count(*) FROM runglass.batches") == 5
+
+
+def test_the_change_is_audited(api: Api, store: Store) -> None:
+    batch = estimate(api)
+    (entry,) = store.rows("SELECT * FROM runglass.audit_log")
+    assert (entry["action"], entry["site_id"], entry["target_kind"]) == ("estimateBatch", "berlin", "batch")
+    assert entry["target_id"].replace("-", "") == batch["id"].removeprefix("batch_")
+    assert entry["after"] == {"calls": 1, "tokens": 2000}

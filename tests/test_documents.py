@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from graph.documents import (
+    DocumentMode,
+    DocumentStore,
+    ManifestError,
+    build_manifest,
+    document_hash,
+    load_manifest,
+)
+from tests.http.server import build_app, code_of, send
+
+KNOWN = "query Known { known: __typename }"
+OTHER = "query Other { other: __typename }"
+MANIFEST = {document_hash(KNOWN): KNOWN}
+
+
+def persisted(key: object, version: object = 1) -> dict[str, Any]:
+    return {"persistedQuery": {"version": version, "sha256Hash": key}}
+
+
+def request(store: DocumentStore, **parameters: object) -> httpx.Response:
+    headers = {"accept": "application/graphql-response+json"}
+    return send(build_app(documents=store), json=parameters, headers=headers)
+
+
+@pytest.mark.parametrize("mode", [DocumentMode.ALLOW, DocumentMode.ENFORCE])
+def test_a_known_hash_runs_alone(mode: DocumentMode) -> None:
+    store = DocumentStore(mode, MANIFEST)
+    key = document_hash(KNOWN)
+    answer = {"data": {"known": "Query"}}
+    assert request(store, extensions=persisted(key)).json() == answer
+    assert request(store, extensions=persisted(key.upper())).json() == answer
+    assert request(store, documentId=f"sha256:{key}").json() == answer
+    assert request(store, query=KNOWN, extensions=persisted(key)).json() == answer
+    assert request(store, query=KNOWN).json() == answer
+
+
+def test_a_hash_runs_by_get() -> None:
+    app = build_app(documents=DocumentStore(DocumentMode.ALLOW, MANIFEST))
+    extensions = json.dumps(persisted(document_hash(KNOWN)))
+    assert send(app, "GET", params={"extensions": extensions}).json() == {"data": {"known": "Query"}}
+
+
+@pytest.mark.parametrize("mode", [DocumentMode.ALLOW, DocumentMode.ENFORCE])
+def test_an_unknown_hash_is_not_found(mode: DocumentMode) -> None:
+    reply = request(DocumentStore(mode, MANIFEST), extensions=persisted(document_hash(OTHER)))
+    assert code_of(reply) == "PERSISTED_QUERY_NOT_FOUND"
+    assert reply.json()["errors"][0]["message"] == "PersistedQueryNotFound"
+
+
+def test_without_documents_a_hash_alone_is_not_supported_and_a_text_runs() -> None:
+    store = DocumentStore()
+    key = document_hash(OTHER)
+    assert code_of(request(store, extensions=persisted(key))) == "PERSISTED_QUERY_NOT_SUPPORTED"
+    assert request(store, query=OTHER, extensions=persisted(key)).json() == {"data": {"other": "Query"}}
+    assert code_of(request(store, extensions=persisted(key))) == "PERSISTED_QUERY_NOT_SUPPORTED"
+
+
+def test_allow_lets_an_apollo_client_register_for_a_while() -> None:
+    store = DocumentStore(DocumentMode.ALLOW)
+    key = document_hash(OTHER)
+    assert code_of(request(store, extensions=persisted(key))) == "PERSISTED_QUERY_NOT_FOUND"
+    assert request(store, query=OTHER, extensions=persisted(key)).json() == {"data": {"other": "Query"}}
+    assert request(store, extensions=persisted(key)).json() == {"data": {"other": "Query"}}
+
+
+def test_enforce_runs_nothing_else() -> None:
+    store = DocumentStore(DocumentMode.ENFORCE, MANIFEST)
+    key = document_hash(OTHER)
+    assert code_of(request(store, query=OTHER)) == "PERSISTED_QUERY_REQUIRED"
+    assert code_of(request(store, query=OTHER, extensions=persisted(key))) == "PERSISTED_QUERY_REQUIRED"
+    assert code_of(request(store, extensions=persisted(key))) == "PERSISTED_QUERY_NOT_FOUND"
+    assert code_of(request(store, query=KNOWN + " ")) == "PERSISTED_QUERY_REQUIRED"
+
+
+@pytest.mark.parametrize("mode", list(DocumentMode))
+def test_a_text_of_another_hash_is_refused(mode: DocumentMode) -> None:
+    reply = request(DocumentStore(mode, MANIFEST), query=OTHER, extensions=persisted(document_hash(KNOWN)))
+    assert code_of(reply) == "PERSISTED_QUERY_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        {"persistedQuery": 1},
+        {"persistedQuery": []},
+        {"persistedQuery": {}},
+        persisted(document_hash(KNOWN), 2),
+        persisted(1),
+        persisted("abc"),
+        persisted(None),
+    ],
+)
+def test_a_malformed_hash_is_a_bad_request(extensions: dict[str, Any]) -> None:
+    reply = request(DocumentStore(DocumentMode.ALLOW, MANIFEST), query=KNOWN, extensions=extensions)
+    assert (reply.status_code, code_of(reply)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("document_id", [document_hash(KNOWN), "md5:abc", "sha256:abc"])
+def test_a_malformed_document_id_is_a_bad_request(document_id: str) -> None:
+    reply = request(DocumentStore(DocumentMode.ALLOW, MANIFEST), documentId=document_id)
+    assert (reply.status_code, code_of(reply)) == (400, "BAD_REQUEST")
+
+
+def test_registered_documents_are_bounded() -> None:
+    store = DocumentStore(DocumentMode.ALLOW)
+    for number in range(2_000):
+        text = f"{{ a{number}: __typename }}" + " " * 1_000
+        store.resolve(text, persisted(document_hash(text)))
+    assert store._registered.size <= 1_000_000
+
+
+def test_a_manifest_maps_hashes_to_texts(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.graphql", tmp_path / "b.graphql"
+    first.write_text(KNOWN, encoding="utf-8")
+    second.write_text(OTHER, encoding="utf-8")
+    manifest = build_manifest([first, second])
+    assert manifest == {document_hash(KNOWN): KNOWN, document_hash(OTHER): OTHER}
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    assert load_manifest(file) == manifest
+
+
+@pytest.mark.parametrize("content", [b"query {", b"\xff", b""])
+def test_a_manifest_of_a_broken_document_names_the_file(tmp_path: Path, content: bytes) -> None:
+    broken = tmp_path / "broken.graphql"
+    broken.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"broken\.graphql: "):
+        build_manifest([broken])
+
+
+def test_a_manifest_of_a_missing_file_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"missing\.graphql"):
+        build_manifest([tmp_path / "missing.graphql"])
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"abc": "query { a }"}', b'{"abc": 1}'])
+def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"manifest\.json"):
+        load_manifest(file)
