@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import psycopg
+
+from db import embedded
+from db.migrate import apply_migrations
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 
@@ -156,58 +161,45 @@ def test_a_job_that_the_engine_has_lost_is_admitted_again(
     assert len(apps.calls()) == 1
 
 
-SERVER = """
-import sys
-from pathlib import Path
-from db import embedded
-with embedded.start(Path(sys.argv[1])) as server:
-    print(server.dsn(), flush=True)
-    sys.stdin.read()
-"""
+def test_a_worker_goes_on_after_the_database_crashed(tmp_path: Path, apps: AppServer) -> None:
+    with embedded.start(tmp_path / "data") as server:
+        asyncio.run(apply_migrations(server.dsn()))
+        workers = Workers(server.dsn(), tmp_path, apps)
+        try:
+            answered = _hang_until_released(apps)
+            worker = workers.start(pool_wait=2)
+            store = Store(server.dsn())
+            jobs = [enqueue(store), enqueue(store)]
+            apps.wait_for(2)
+            backend = store.value("SELECT pg_backend_pid()")
+            store.connection.close()
+            # The whole server ends every connection and recovers when one of its processes dies like this.
+            os.kill(backend, signal.SIGKILL)
+            apps.release()
+            eventually(lambda: len(answered) == 2, "both apps have answered")
+
+            store = _connected(server.dsn())
+            jobs.append(enqueue(store))
+            eventually(ended(store, *jobs), "all jobs end")
+
+            assert worker.poll() is None
+            assert len({call.key for call in apps.calls()}) == 3
+            assert store.value("SELECT count(*) FROM biz.ai_run_logs WHERE status = 'success'") == 3
+            store.connection.close()
+        finally:
+            workers.close()
 
 
-def test_a_worker_goes_on_after_the_database_was_restarted(tmp_path: Path, apps: AppServer) -> None:
-    def start() -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(tmp_path / "data")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        return process, process.stdout.readline().strip()
+def _connected(dsn: str) -> Store:
+    found: list[Store] = []
 
-    def stop(process: subprocess.Popen[str]) -> None:
-        process.communicate("", timeout=30)
+    def connect() -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            found.append(Store(dsn))
+        return bool(found)
 
-    database, dsn = start()
-    workers = Workers(dsn, tmp_path, apps)
-    try:
-        answered = _hang_until_released(apps)
-        worker = workers.start(worker_lease=6, worker_grace=20, pool_wait=2)
-        eventually(lambda: "working" in workers.log(), "the worker has started")
-        store = Store(dsn)
-        jobs = [enqueue(store), enqueue(store)]
-        apps.wait_for(2)
-        store.connection.close()
-        stop(database)
-        apps.release()
-        eventually(lambda: len(answered) == 2, "both answers are given while there is no database")
-        database, again = start()
-        assert again == dsn
-        store = Store(dsn)
-        jobs.append(enqueue(store))
-        eventually(ended(store, *jobs), "all jobs end")
-        assert worker.poll() is None
-        by_job = {call.body["job"]: set[str]() for call in apps.calls()}
-        for call in apps.calls():
-            by_job[call.body["job"]].add(call.key)
-        assert all(len(keys) == 1 for keys in by_job.values())
-        assert store.value("SELECT count(*) FROM biz.ai_run_logs WHERE status = 'success'") == 3
-        store.connection.close()
-    finally:
-        workers.close()
-        stop(database)
+    eventually(connect, "the database has recovered")
+    return found[0]
 
 
 def _hang_until_released(apps: AppServer) -> list[str]:
