@@ -145,6 +145,11 @@ async def list_api_keys(connection: Connection, *, scope: Scope, page: PageReque
     return page_of(page, await fetch_all(connection, ApiKeyRow, statement, scope, values))
 
 
+async def get_api_keys(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ApiKeyRow]:
+    """The keys with these ids that the scope may see, in no order."""
+    return await fetch_all(connection, ApiKeyRow, GET_API_KEYS, scope, {"ids": list(ids)})
+
+
 async def list_every_api_key(connection: Connection) -> list[ApiKeyRow]:
     """Every key, oldest first, for whoever holds the database itself."""
     return await fetch_plain(connection, ApiKeyRow, LIST_EVERY_API_KEY)
@@ -153,11 +158,6 @@ async def list_every_api_key(connection: Connection) -> list[ApiKeyRow]:
 async def count_api_keys(connection: Connection, *, scope: Scope, most: int) -> int:
     """How many keys the scope may see, counted no further than `most`."""
     return await fetch_count(connection, COUNT_API_KEYS, scope, {"most": most})
-
-
-async def get_api_keys(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ApiKeyRow]:
-    """The keys with these ids that the scope may see, in no order."""
-    return await fetch_all(connection, ApiKeyRow, GET_API_KEYS, scope, {"ids": list(ids)})
 
 
 async def lock_api_key(connection: Connection, *, scope: Scope, key_id: int) -> ApiKeyRow | None:

@@ -16,7 +16,8 @@ from aiodataloader import DataLoader
 
 from db.alerts import AlertRow, get_alerts
 from db.api_keys import ApiKeyRow, get_api_keys
-from db.batches import BatchRow, get_batches
+from db.audit_log import AuditRow, get_audit_entries
+from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
 from db.budget import BudgetRow, get_budgets
 from db.budget_events import BudgetEventRow, get_events
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
@@ -133,11 +134,6 @@ class Loaders:
         return self._by_id("batches", get_batches)
 
     @property
-    def api_keys(self) -> Loader[int, ApiKeyRow]:
-        """API keys by id."""
-        return self._by_id("api_keys", get_api_keys)
-
-    @property
     def budget_events(self) -> Loader[int, BudgetEventRow]:
         """Budget events by id."""
         return self._by_id("budget_events", get_events)
@@ -148,6 +144,11 @@ class Loaders:
         return self._by_id("budgets", get_budgets)
 
     @property
+    def batch_counts(self) -> Loader[UUID, BatchCountsRow]:
+        """How far the jobs of a batch have come, by batch id."""
+        return self._by_id("batch_counts", count_batch_jobs)
+
+    @property
     def cache_entries(self) -> Loader[int, CacheEntryRow]:
         """Cache entries by id."""
         return self._by_id("cache_entries", get_cache_entries)
@@ -156,6 +157,16 @@ class Loaders:
     def cache_results(self) -> Loader[int, CacheResultRow]:
         """Cached answers by entry id."""
         return self._by_id("cache_results", get_cache_results)
+
+    @property
+    def api_keys(self) -> Loader[int, ApiKeyRow]:
+        """Keys by id."""
+        return self._by_id("api_keys", get_api_keys)
+
+    @property
+    def audit_entries(self) -> Loader[int, AuditRow]:
+        """Entries of the audit log by id."""
+        return self._by_id("audit_entries", get_audit_entries)
 
     @property
     def runs_of_jobs(self) -> Loader[PageKey, Page[RunLogRow]]:

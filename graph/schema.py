@@ -22,6 +22,8 @@ from graph.queries import Query
 from graph.refusals import EXCEPTION_HANDLERS
 from graph.scalars import SCALARS
 from graph.types.alerts import Alert
+from graph.types.api_keys import ApiKey
+from graph.types.audit_log import AuditEntry
 from graph.types.batches import Batch
 from graph.types.budgets import BudgetEvent, BudgetLimit
 from graph.types.cache import CacheEntry
@@ -32,7 +34,7 @@ schema = strawberry.Schema(
     Query,
     Mutation,
     # What `node` may give.
-    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, BudgetLimit, BudgetEvent],
+    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, ApiKey, AuditEntry, BudgetLimit, BudgetEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )

@@ -10,6 +10,7 @@ from db import trigger_jobs as store
 from db.budget import reserve_for_job
 from db.keyset import Page, PageRequest
 from db.pool import Database
+from db.queue import enqueue_jobs
 from db.scope import Scope
 from db.trigger_jobs import TriggerJobFilter, TriggerJobRow
 from resolvers.batches import tokens_of_calls
@@ -77,6 +78,7 @@ async def retry_job(
         if retry is None:
             raise NotFound("There is no such job.")
         await reserve_for_job(transaction, scope=caller.scope, job_id=retry.id, tokens_by_app=tokens)
+        await enqueue_jobs(transaction, scope=caller.scope, job_ids=[retry.id])
         await audit(
             transaction,
             caller,
