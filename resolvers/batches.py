@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
+from resolvers.model_prices import mean_costs
 from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
@@ -105,6 +107,7 @@ async def estimate_batch(
         raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
         estimates = await _estimate_apps(transaction, caller.scope.narrow(site_id), apps, len(members))
+        await _add_costs(transaction, caller.scope.narrow(site_id), estimates)
         batch = await store.insert_batch(
             transaction,
             scope=caller.scope,
@@ -193,6 +196,22 @@ async def _estimate_apps(
         }
         for app in apps
     ]
+
+
+async def _add_costs(connection: Connection, scope: Scope, estimates: list[dict[str, Any]]) -> None:
+    apps = [app["app_type"] for app in estimates]
+    costs = await mean_costs(connection, scope, apps, datetime.now(UTC) - HISTORY)
+    for app in estimates:
+        cost = costs.get(app["app_type"])
+        app["mean_cost"] = None if cost is None else format(cost, "f")
+
+
+def estimated_cost(batch: BatchRow) -> Decimal | None:
+    """What the batch's calls are expected to cost; None where that is unknown for one of its apps."""
+    costs = [app.get("mean_cost") for app in batch.app_estimates]
+    if None in costs:
+        return None
+    return sum((Decimal(app["mean_cost"]) * app["calls"] for app in batch.app_estimates), Decimal())
 
 
 def _distinct(values: Iterable[str], field: str) -> list[str]:
