@@ -6,14 +6,17 @@ Tables: runglass.batches, and biz.ai_trigger_jobs for the jobs of a confirmed on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from db.pool import Connection, fetch_all, fetch_one
-from db.scope import Scope, SiteStatement
+from db.conditions import CREATED_RANGE, present
+from db.keyset import Page, PageRequest, keyset, page_of
+from db.pool import Connection, fetch_all, fetch_count, fetch_one
+from db.scope import EVERY_SITE, Scope, SiteStatement
 
 
 class BatchRow(NamedTuple):
@@ -36,12 +39,41 @@ class BatchRow(NamedTuple):
     expires_at: datetime
     confirmed_by: str | None
     confirmed_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancelled_by: str | None
+    # The final counts; None until the last job has ended.
+    jobs_succeeded: int | None
+    jobs_failed: int | None
+    tokens_used: int | None
+
+
+class BatchCountsRow(NamedTuple):
+    """How many jobs of a batch are in which state, and the tokens of those that have ended."""
+
+    id: UUID
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    tokens_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFilter:
+    """Conditions on batches, all of which must hold. Times are half-open: from <= created_at < to."""
+
+    statuses: tuple[str, ...] | None = None
+    created_by: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
 
 
 BATCH_COLUMNS: LiteralString = """
     id, site_id, app_types, cardinality(member_ids), status, status = 'estimated' AND expires_at <= now(),
     estimated_calls, estimated_tokens, app_estimates, created_by, created_at, expires_at,
-    confirmed_by, confirmed_at"""
+    confirmed_by, confirmed_at, started_at, finished_at, cancelled_by, jobs_succeeded, jobs_failed,
+    tokens_used"""
 
 GET_BATCHES = SiteStatement(
     f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -73,24 +105,119 @@ CONFIRM_BATCH = SiteStatement(
     RETURNING {BATCH_COLUMNS}"""
 )
 
-# jsonb_populate_record gives site and member the types of the job table's own columns.
 INSERT_BATCH_JOBS = SiteStatement(
     """
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
         attempt, created_at
     )
-    SELECT typed.site_id, 'batch', 'batch', typed.member_id, '{}'::jsonb, runglass.app_chain(ARRAY[app.type]),
-        false, 'pending', batch.id, 1, now()
+    SELECT runglass.as_site_id(batch.site_id), 'batch', 'batch', runglass.as_member_id(member.id),
+        '{}'::jsonb, runglass.app_chain(ARRAY[app.type]), false, 'pending', batch.id, 1, now()
     FROM runglass.batches AS batch
     CROSS JOIN unnest(batch.member_ids) AS member(id)
-    CROSS JOIN LATERAL jsonb_populate_record(
-        NULL::biz.ai_trigger_jobs, jsonb_build_object('site_id', batch.site_id, 'member_id', member.id)
-    ) AS typed
     CROSS JOIN unnest(batch.app_types) AS app(type)
     WHERE batch.id = %(id)s AND {scope}""",
     column="batch.site_id",
 )
+
+# Reads the index of (batch_id, status) alone. Jobs that were stopped or skipped count as failed.
+COUNT_BATCH_JOBS = SiteStatement(
+    """
+    SELECT batch.id, jobs.* FROM unnest(%(ids)s::uuid[]) AS batch(id) CROSS JOIN LATERAL (
+        SELECT
+            count(*) FILTER (WHERE status = 'pending'),
+            count(*) FILTER (WHERE status = 'running'),
+            count(*) FILTER (WHERE status = 'success'),
+            count(*) FILTER (WHERE status NOT IN ('pending', 'running', 'success')),
+            coalesce(sum(tokens_used), 0)::bigint
+        FROM biz.ai_trigger_jobs WHERE batch_id = batch.id AND {scope}
+    ) AS jobs"""
+)
+
+# The later of two last jobs sees that both have ended, because each looks after its own commit.
+SETTLE_BATCHES = SiteStatement(
+    """
+    WITH ended AS MATERIALIZED (
+        SELECT id FROM runglass.batches
+        WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL AND {scope}
+          AND NOT EXISTS (
+            SELECT FROM biz.ai_trigger_jobs AS job
+            WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
+          )
+        FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        SELECT ended.id,
+            count(*) FILTER (WHERE status = 'success') AS succeeded,
+            count(*) FILTER (WHERE status <> 'success') AS failed,
+            coalesce(sum(tokens_used), 0) AS tokens
+        FROM ended JOIN biz.ai_trigger_jobs AS job ON job.batch_id = ended.id GROUP BY ended.id
+    )
+    UPDATE runglass.batches AS batch SET
+        status = CASE
+            WHEN batch.status = 'cancelled' THEN 'cancelled'
+            WHEN failed > 0 THEN 'completed_with_failures'
+            ELSE 'completed'
+        END,
+        finished_at = now(), jobs_succeeded = succeeded, jobs_failed = failed, tokens_used = tokens
+    FROM counted WHERE batch.id = counted.id"""
+)
+
+_FRAGMENTS: dict[str, LiteralString] = {"created_by": "created_by = %(created_by)s", **CREATED_RANGE}
+
+# Expired is an estimate whose time is up; nobody writes that down.
+_STATUS_CONDITIONS: dict[str, LiteralString] = {
+    "estimated": "(status = 'estimated' AND expires_at > now())",
+    "expired": "(status = 'estimated' AND expires_at <= now())",
+    "confirmed": "status = 'confirmed'",
+    "running": "status = 'running'",
+    "completed": "status = 'completed'",
+    "completed_with_failures": "status = 'completed_with_failures'",
+    "cancelled": "status = 'cancelled'",
+}
+
+
+def _conditions(wanted: BatchFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(wanted, _FRAGMENTS)
+    if wanted.statuses is not None:
+        alternatives: list[LiteralString] = [
+            condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.statuses
+        ]
+        sql += " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"
+    return sql, values
+
+
+async def list_batches(
+    connection: Connection, *, scope: Scope, wanted: BatchFilter, page: PageRequest
+) -> Page[BatchRow]:
+    """One page of the batches that match."""
+    conditions, values = _conditions(wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE {{scope}}{conditions}{keys}{order}"
+    )
+    return page_of(page, await fetch_all(connection, BatchRow, statement, scope, values | key_values))
+
+
+async def count_batches(connection: Connection, *, scope: Scope, wanted: BatchFilter, most: int) -> int:
+    """How many batches match, counted no further than `most`."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        "SELECT count(*) FROM (SELECT FROM runglass.batches"
+        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+    )
+    return await fetch_count(connection, statement, scope, values | {"most": most})
+
+
+async def count_batch_jobs(
+    connection: Connection, *, scope: Scope, ids: Sequence[UUID]
+) -> list[BatchCountsRow]:
+    """How far the jobs of these batches have come, in no order."""
+    return await fetch_all(connection, BatchCountsRow, COUNT_BATCH_JOBS, scope, {"ids": list(ids)})
+
+
+async def settle_batches(connection: Connection) -> None:
+    """Complete every batch of which no job waits or runs any more, and keep its final counts."""
+    await connection.execute(SETTLE_BATCHES.sql(EVERY_SITE))
 
 
 async def get_batches(connection: Connection, *, scope: Scope, ids: Sequence[UUID]) -> list[BatchRow]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from db import batches as store
-from db.batches import BatchRow
+from db.batches import BatchCountsRow, BatchFilter, BatchRow
+from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
+from db.queue import ask_for_admission
 from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
@@ -20,6 +23,59 @@ HISTORY = timedelta(days=30)
 # What a call is taken to cost where an app has no history.
 DEFAULT_TOKENS = 2_000
 _MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a confirmed batch has come. Counts are of jobs."""
+
+    total: int
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    tokens_used: int
+    expected_end_at: datetime | None
+
+
+def batch_progress(batch: BatchRow, counts: BatchCountsRow | None, now: datetime) -> BatchProgress:
+    """Put counts, or the final ones that a finished batch keeps, in relation to the time it has taken.
+
+    The expected end goes by the mean time between ends since the batch started; None before the first end.
+    """
+    if counts is None:
+        succeeded, failed = batch.jobs_succeeded or 0, batch.jobs_failed or 0
+        return BatchProgress(
+            succeeded + failed, 0, 0, succeeded, failed, batch.tokens_used or 0, expected_end_at=None
+        )
+    ended = counts.succeeded + counts.failed
+    left = counts.pending + counts.running
+    expected = None
+    if ended and left and batch.started_at and now > batch.started_at:
+        expected = now + (now - batch.started_at) * left / ended
+    return BatchProgress(
+        ended + left,
+        counts.pending,
+        counts.running,
+        counts.succeeded,
+        counts.failed,
+        counts.tokens_used,
+        expected_end_at=expected,
+    )
+
+
+async def list_batches(
+    database: Database, scope: Scope, wanted: BatchFilter, page: PageRequest
+) -> Page[BatchRow]:
+    """One page of the batches that match."""
+    async with database.connection() as connection:
+        return await store.list_batches(connection, scope=scope, wanted=wanted, page=page)
+
+
+async def count_batches(database: Database, scope: Scope, wanted: BatchFilter, most: int) -> int:
+    """How many batches match, counted no further than `most`."""
+    async with database.connection() as connection:
+        return await store.count_batches(connection, scope=scope, wanted=wanted, most=most)
 
 
 async def estimate_batch(
@@ -85,6 +141,7 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
         if confirmed is None:
             raise Conflict("This batch is already confirmed.")
         jobs = await store.insert_batch_jobs(transaction, scope=caller.scope, batch_id=batch_id)
+        await ask_for_admission(transaction)
         await audit(
             transaction,
             caller,
