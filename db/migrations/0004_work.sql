@@ -92,3 +92,17 @@ CREATE TABLE runglass.engine_migrations (
     name text PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- For services that write jobs into the table themselves: hands a pending job to our workers, in the caller's
+-- transaction. Without this, a job stays with whatever dispatcher reads the table.
+CREATE FUNCTION runglass.enqueue_job(pending_job bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank)
+    SELECT id, site_id::text, runglass.chain_apps(to_jsonb(app_chain)), 0
+    FROM biz.ai_trigger_jobs WHERE id = pending_job AND status = 'pending'
+    ON CONFLICT DO NOTHING;
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[
+        ROW('work', 'admit', 100, NULL, NULL, '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1
+    ]);
+END
+$$;
