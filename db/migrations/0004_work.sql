@@ -11,6 +11,8 @@ ALTER TABLE runglass.batches
     ADD COLUMN started_at timestamptz,
     ADD COLUMN finished_at timestamptz,
     ADD COLUMN cancelled_by text,
+    -- The batch whose failed jobs this one repeats.
+    ADD COLUMN retry_of_id uuid,
     -- The last of its jobs that has been put into the queue; they are put there a page at a time.
     ADD COLUMN queued_to bigint NOT NULL DEFAULT 0,
     ADD COLUMN is_queued boolean NOT NULL DEFAULT false,
@@ -22,6 +24,8 @@ ALTER TABLE runglass.batches
 UPDATE runglass.batches SET is_queued = true WHERE status = 'confirmed';
 CREATE INDEX batches_unfinished ON runglass.batches (confirmed_at, id)
     WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL;
+
+CREATE INDEX batches_by_retry_of ON runglass.batches (retry_of_id) WHERE retry_of_id IS NOT NULL;
 
 -- Makes idempotency keys differ between installations that call the same app.
 CREATE TABLE runglass.installation (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
