@@ -208,19 +208,22 @@ async def milliseconds(connection: Connection, statement: Statement) -> float:
 async def measure(
     connections: list[Connection], today: datetime, rounds: int
 ) -> dict[str, list[list[float]]]:
-    """Milliseconds of each execution, by name and then by database; the databases take turns."""
-    times: dict[str, list[list[float]]] = {}
-    for offered in [await statements(connection, today) for connection in connections], None:
-        each = offered or [old_statements(today)] * len(connections)
-        for name in each[0]:
-            times[name] = [[] for _ in connections]
-            for number in range(rounds + 10 if offered else 4):
-                for place, connection in enumerate(connections):
-                    spent = await milliseconds(connection, each[place][name])
-                    # The first ones plan the statement and warm the cache.
-                    if number >= (10 if offered else 1):
-                        times[name][place].append(spent)
-    return times
+    """Milliseconds of each execution, by name and then by database."""
+    ours = [await statements(connection, today) for connection in connections]
+    olds = [old_statements(today)] * len(connections)
+    # The first executions plan the statement and warm the cache.
+    times = {name: await in_turn(connections, [one[name] for one in ours], rounds, 10) for name in ours[0]}
+    return times | {name: await in_turn(connections, [one[name] for one in olds], 3, 1) for name in olds[0]}
+
+
+async def in_turn(
+    connections: list[Connection], same: list[Statement], rounds: int, unmeasured: int
+) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in connections]
+    for _ in range(unmeasured + rounds):
+        for spent, connection, statement in zip(times, connections, same, strict=True):
+            spent.append(await milliseconds(connection, statement))
+    return [spent[unmeasured:] for spent in times]
 
 
 def table(times: dict[str, list[list[float]]], rows: int) -> str:

@@ -79,11 +79,11 @@ RECENT_ALERTS = SiteStatement(
     f"""
     (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
      WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
-     ORDER BY created_at DESC, id DESC LIMIT %(limit)s)
+     ORDER BY created_at DESC, id DESC LIMIT 10)
     UNION ALL
     (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
      WHERE {_IS_ALERT} AND NOT {_IS_PENDING} AND {{scope}}
-     ORDER BY created_at DESC, id DESC LIMIT %(limit)s)"""
+     ORDER BY created_at DESC, id DESC LIMIT 10)"""
 )
 
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": "app_type = %(app_type)s", **CREATED_RANGE}
@@ -121,11 +121,11 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
     return await fetch_count(connection, statement, scope, values | {"most": most})
 
 
-async def recent_alerts(connection: Connection, *, scope: Scope, limit: int) -> list[AlertRow]:
-    """The newest alerts, pending ones first."""
-    rows = await fetch_all(connection, AlertRow, RECENT_ALERTS, scope, {"limit": limit})
+async def recent_alerts(connection: Connection, *, scope: Scope) -> list[AlertRow]:
+    """The ten newest alerts, pending ones first."""
+    rows = await fetch_all(connection, AlertRow, RECENT_ALERTS, scope, {})
     rows.sort(key=lambda row: (row.alert_status == "pending", row.created_at, row.id), reverse=True)
-    return rows[:limit]
+    return rows[:10]
 
 
 async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:

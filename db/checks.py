@@ -14,7 +14,10 @@ FROM (VALUES
     ('biz.ai_run_logs', 'SELECT'), ('biz.ai_run_logs', 'INSERT'), ('biz.ai_run_logs', 'UPDATE'),
     ('biz.ai_trigger_jobs', 'SELECT'), ('biz.ai_trigger_jobs', 'INSERT'), ('biz.ai_trigger_jobs', 'UPDATE'),
     ('biz.ai_cache', 'SELECT'), ('biz.ai_cache', 'UPDATE'),
-    ('runglass.batches', 'INSERT'), ('runglass.audit_log', 'INSERT')
+    ('runglass.batches', 'INSERT'), ('runglass.audit_log', 'INSERT'),
+    ('runglass.api_keys', 'INSERT'), ('runglass.api_keys', 'UPDATE'),
+    ('runglass.sessions', 'INSERT'), ('runglass.sessions', 'DELETE'),
+    ('runglass.sign_in_tokens', 'INSERT'), ('runglass.sign_in_tokens', 'DELETE')
 ) AS needed(relation, privilege)
 WHERE NOT has_table_privilege(needed.relation, needed.privilege)
 """

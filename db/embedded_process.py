@@ -33,7 +33,6 @@ SETTINGS = {
     "maintenance_work_mem": "128MB",
     "max_connections": "100",
     "max_wal_size": "2GB",
-    "wal_compression": "on",
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",

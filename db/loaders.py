@@ -15,13 +15,28 @@ from uuid import UUID
 from aiodataloader import DataLoader
 
 from db.alerts import AlertRow, get_alerts
+from db.api_keys import ApiKeyRow, get_api_keys
+from db.audit_log import AuditRow, get_audit_entries
 from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
-from db.run_logs import RunLogRow, RunTextRow, get_run_logs, get_run_texts, list_runs_of_jobs
+from db.run_logs import (
+    RunLogRow,
+    RunTextRow,
+    count_runs_of_jobs,
+    get_run_logs,
+    get_run_texts,
+    list_runs_of_jobs,
+)
 from db.scope import Scope
-from db.trigger_jobs import ParentColumn, TriggerJobRow, get_trigger_jobs, list_jobs_of_parents
+from db.trigger_jobs import (
+    ParentColumn,
+    TriggerJobRow,
+    count_jobs_of_parents,
+    get_trigger_jobs,
+    list_jobs_of_parents,
+)
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
@@ -73,6 +88,8 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
 
 
 PageKey = tuple[Any, PageRequest]
+# A parent, and how far its children are counted.
+CountKey = tuple[Any, int]
 
 
 class Loaders:
@@ -130,6 +147,16 @@ class Loaders:
         return self._by_id("cache_results", get_cache_results)
 
     @property
+    def api_keys(self) -> Loader[int, ApiKeyRow]:
+        """Keys by id."""
+        return self._by_id("api_keys", get_api_keys)
+
+    @property
+    def audit_entries(self) -> Loader[int, AuditRow]:
+        """Entries of the audit log by id."""
+        return self._by_id("audit_entries", get_audit_entries)
+
+    @property
     def runs_of_jobs(self) -> Loader[PageKey, Page[RunLogRow]]:
         """One page of the runs of a job, by (job id, page)."""
         return self._get("runs_of_jobs", partial(self._load_pages, self._runs_of_jobs))
@@ -145,6 +172,23 @@ class Loaders:
         """One page of the jobs of a batch, by (batch id, page)."""
         load = partial(self._jobs_of_parents, "batch_id")
         return self._get("jobs_of_batches", partial(self._load_pages, load))
+
+    @property
+    def run_counts_of_jobs(self) -> Loader[CountKey, int]:
+        """How many runs a job has, by (job id, most)."""
+        return self._get("run_counts_of_jobs", partial(self._load_counts, self._count_runs_of_jobs))
+
+    @property
+    def retry_counts_of_jobs(self) -> Loader[CountKey, int]:
+        """How many retries a job has, by (job id, most)."""
+        count = partial(self._count_jobs_of_parents, "retry_of_id")
+        return self._get("retry_counts_of_jobs", partial(self._load_counts, count))
+
+    @property
+    def job_counts_of_batches(self) -> Loader[CountKey, int]:
+        """How many jobs a batch has, by (batch id, most)."""
+        count = partial(self._count_jobs_of_parents, "batch_id")
+        return self._get("job_counts_of_batches", partial(self._load_counts, count))
 
     def of(self, name: str, load_many: LoadMany[Any, Any]) -> Loader[Any, Any]:
         """A loader of a use-case of its own, such as the blocks of the dashboard; one per name."""
@@ -191,4 +235,27 @@ class Loaders:
     ) -> dict[Any, Page[TriggerJobRow]]:
         return await list_jobs_of_parents(
             connection, scope=self._scope, column=column, parents=parents, page=page
+        )
+
+    async def _load_counts(
+        self,
+        count: Callable[[Connection, list[Any], int], Awaitable[dict[Any, int]]],
+        keys: Sequence[CountKey],
+    ) -> dict[CountKey, int]:
+        # Every total of the API is counted equally far.
+        most = max(most for _, most in keys)
+        async with self._database.connection() as connection:
+            counts = await count(connection, [parent for parent, _ in keys], most)
+        return {(parent, most): min(counts.get(parent, 0), most) for parent, most in keys}
+
+    async def _count_runs_of_jobs(
+        self, connection: Connection, job_ids: list[int], most: int
+    ) -> dict[int, int]:
+        return await count_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, most=most)
+
+    async def _count_jobs_of_parents(
+        self, column: ParentColumn, connection: Connection, parents: list[Any], most: int
+    ) -> dict[Any, int]:
+        return await count_jobs_of_parents(
+            connection, scope=self._scope, column=column, parents=parents, most=most
         )

@@ -39,6 +39,13 @@ class PoolSettings(NamedTuple):
     prepare_threshold: int | None = 1
 
 
+class ChildCount(NamedTuple):
+    """How many rows hang on a parent, such as the runs of a job."""
+
+    parent: Any
+    children: int
+
+
 class Connection(AsyncConnection[TupleRow]):
     """A pooled connection that remembers when it last answered (seconds of the monotonic clock)."""
 

@@ -10,8 +10,9 @@ from typing import Any, LiteralString, NamedTuple
 from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, contains, present, status_among
+from db.errors import InvalidValue
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_plain
+from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
 
 
@@ -73,14 +74,13 @@ class RunLogFilter:
     tokens_min: int | None = None
     tokens_max: int | None = None
     error_contains: str | None = None
-    trigger_job_id: int | None = None
 
 
 RUN_LOG_COLUMNS: LiteralString = """
     id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
-    coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, coalesce(status, ''),
-    error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id, external_id,
-    created_at, finished_at"""
+    coalesce(tokens_used, 0)::bigint, prompt_tokens, completion_tokens, latency_ms::bigint,
+    coalesce(status, ''), error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id,
+    external_id, created_at, finished_at"""
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -88,6 +88,16 @@ GET_RUN_LOGS = SiteStatement(
 
 GET_RUN_TEXTS = SiteStatement(
     "SELECT id, request_prompt, response_text FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {scope}"
+)
+
+COUNT_RUNS_OF_JOBS = SiteStatement(
+    """
+    SELECT job.id, (
+        SELECT count(*) FROM (
+            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {scope} LIMIT %(most)s
+        ) AS run
+    )
+    FROM unnest(%(parents)s::bigint[]) AS job(id)"""
 )
 
 CLAIM_EXTERNAL_IDS: LiteralString = """
@@ -185,7 +195,6 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "latency_max": "latency_ms <= %(latency_max)s",
     "tokens_min": "tokens_used >= %(tokens_min)s",
     "tokens_max": "tokens_used <= %(tokens_max)s",
-    "trigger_job_id": "trigger_job_id = %(trigger_job_id)s",
     "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
 }
 
@@ -246,6 +255,15 @@ async def list_runs_of_jobs(
     }
 
 
+async def count_runs_of_jobs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], most: int
+) -> dict[int, int]:
+    """For each job, how many runs it started, counted no further than `most`."""
+    values = {"parents": list(job_ids), "most": most}
+    rows = await fetch_all(connection, ChildCount, COUNT_RUNS_OF_JOBS, scope, values)
+    return {row.parent: row.children for row in rows}
+
+
 async def record_runs(
     connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]]
 ) -> tuple[list[int], int]:
@@ -253,7 +271,7 @@ async def record_runs(
 
     `runs` have the table's column names; tokens_used is None for the sum of the parts. The caller has checked
     that each site is within its scope and that no external id stands twice. Gives the ids in the order of
-    `runs`, and how many were added.
+    `runs`, and how many were added. Raises InvalidValue where a value does not fit its column.
     """
     claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
     new = {(row.site_id, row.external_id) for row in claimed}
@@ -268,6 +286,10 @@ async def record_runs(
     if fresh:
         added = await fetch_all(connection, RecordedRow, INSERT_RUNS, scope, {"runs": Jsonb(fresh)})
     ids |= {(row.site_id, row.external_id): row.id for row in added if row.external_id is not None}
+    if any(
+        run["external_id"] is not None and (run["site_id"], run["external_id"]) not in ids for run in runs
+    ):
+        raise InvalidValue("a site id is not written as its column writes it (007 for 7)")
     # Rows without an external id come back in the order in which they went in.
     unnamed = iter([row.id for row in added if row.external_id is None])
     keys = [(run["site_id"], run["external_id"]) for run in runs]

@@ -35,6 +35,10 @@ class Scope:
         """Whether rows of the site may be seen."""
         return self.sites is None or site_id in self.sites
 
+    def covers(self, other: Scope) -> bool:
+        """Whether every site of the other scope may be seen."""
+        return self.sites is None or (other.sites is not None and other.sites <= self.sites)
+
     def parameters(self) -> dict[str, Any]:
         """The values that a statement's scope condition refers to."""
         if self.sites is None:

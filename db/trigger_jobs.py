@@ -10,7 +10,7 @@ from uuid import UUID
 
 from db.conditions import CREATED_RANGE, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_one
+from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_one
 from db.scope import Scope, SiteStatement
 
 
@@ -43,8 +43,6 @@ class TriggerJobFilter:
     statuses: tuple[str, ...] | None = None
     member_id: str | None = None
     is_forced: bool | None = None
-    retry_of_id: int | None = None
-    batch_id: UUID | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
 
@@ -95,8 +93,9 @@ CANCEL_PENDING_JOB = SiteStatement(
 
 COUNT_SKIPPED_DUPLICATES = SiteStatement(
     """
-    SELECT count(*) FROM biz.ai_trigger_jobs
-    WHERE status = 'skipped_duplicate' AND created_at >= %(since)s AND {scope}"""
+    SELECT site_id::text, count(*) FROM biz.ai_trigger_jobs
+    WHERE status = 'skipped_duplicate' AND created_at >= %(since)s AND {scope}
+    GROUP BY site_id"""
 )
 
 _STATUS_WORDS: dict[str, LiteralString] = {
@@ -117,8 +116,6 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "event_type": "event_type = %(event_type)s",
     "member_id": "member_id = %(member_id)s",
     "is_forced": "is_forced = %(is_forced)s",
-    "retry_of_id": "retry_of_id = %(retry_of_id)s",
-    "batch_id": "batch_id = %(batch_id)s",
     **CREATED_RANGE,
 }
 
@@ -152,9 +149,12 @@ async def count_trigger_jobs(
     return await fetch_count(connection, statement, scope, values | {"most": most})
 
 
-async def count_skipped_duplicates(connection: Connection, *, scope: Scope, since: datetime) -> int:
-    """How many jobs created since then were skipped as duplicates."""
-    return await fetch_count(connection, COUNT_SKIPPED_DUPLICATES, scope, {"since": since})
+async def count_skipped_duplicates(
+    connection: Connection, *, scope: Scope, since: datetime
+) -> dict[str, int]:
+    """For each site that has any, how many jobs created since then were skipped as duplicates."""
+    rows = await fetch_all(connection, ChildCount, COUNT_SKIPPED_DUPLICATES, scope, {"since": since})
+    return {row.parent: row.children for row in rows}
 
 
 async def get_trigger_jobs(
@@ -184,6 +184,30 @@ async def list_jobs_of_parents(
     rows = await fetch_all(connection, TriggerJobRow, statement, scope, values | {"parents": list(parents)})
     return {
         parent: page_of(page, [row for row in rows if getattr(row, column) == parent]) for parent in parents
+    }
+
+
+async def count_jobs_of_parents(
+    connection: Connection,
+    *,
+    scope: Scope,
+    column: ParentColumn,
+    parents: Sequence[int] | Sequence[UUID],
+    most: int,
+) -> dict[Any, int]:
+    """For each parent (a retried job, or a batch), how many jobs it has, counted no further than `most`."""
+    statement = SiteStatement(
+        f"""
+        SELECT parent.key, (
+            SELECT count(*) FROM (
+                SELECT FROM biz.ai_trigger_jobs WHERE {column} = parent.key AND {{scope}} LIMIT %(most)s
+            ) AS job
+        )
+        FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key)"""
+    )
+    values = {"parents": list(parents), "most": most}
+    return {
+        row.parent: row.children for row in await fetch_all(connection, ChildCount, statement, scope, values)
     }
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
-from db.scope import EVERY_SITE
+from graph.auth import Gate
 from graph.compiled import CompiledExecutionContext
 from graph.config import Settings, load_settings
 from graph.context import Context
@@ -26,7 +26,8 @@ from graph.explorer import explorer_page, explorer_routes
 from graph.http import GraphQLEndpoint
 from graph.limits import Limits
 from graph.schema import schema
-from resolvers.callers import Caller, Role
+from graph.sign_in import sign_in_routes
+from resolvers.authentication import Authentication
 from resolvers.errors import Refusal
 from resolvers.maintenance import keep_up, not_ready_because
 
@@ -40,13 +41,15 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     """
     settings = settings or load_settings()
     database = database or Database(settings.dsn, settings.pool)
+    gate = Gate(Authentication(database, cache_seconds=settings.key_cache_seconds), settings)
     endpoint = GraphQLEndpoint(
-        make_engine(settings), _context_maker(database, settings), explorer=explorer_page
+        make_engine(settings), _context_maker(database, settings, gate), explorer=explorer_page
     )
     app = Starlette(
         routes=[
             Route("/graphql", endpoint),
             *explorer_routes(),
+            *sign_in_routes(settings),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
         ],
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         exception_handlers={404: _not_found},
     )
     app.state.database = database
+    app.state.authentication = gate.authentication
     return app
 
 
@@ -64,11 +68,11 @@ def make_engine(settings: Settings) -> Engine:
     return Engine(schema, limits=limits, errors=errors, execution_context_class=CompiledExecutionContext)
 
 
-def _context_maker(database: Database, settings: Settings) -> Callable[[HTTPConnection], Any]:
+def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callable[[HTTPConnection], Any]:
     async def make_context(connection: HTTPConnection) -> Context:
-        address = connection.client.host if connection.client else None
-        caller = Caller("local", EVERY_SITE, Role.ADMIN, reads_texts=True, address=address)
-        return Context(database, settings, caller, Loaders(database, caller.scope))
+        caller = await gate.caller(connection)
+        loaders = Loaders(database, caller.scope)
+        return Context(database, settings, caller, loaders, access_changed=gate.authentication.forget)
 
     return make_context
 
@@ -104,15 +108,20 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
 async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
     database: Database = app.state.database
     await database.open()
+    authentication: Authentication = app.state.authentication
     upkeep = asyncio.create_task(keep_up(database))
+    access = asyncio.create_task(authentication.keep_up())
+    await authentication.until_listening()
     try:
         yield
     finally:
         await _end(upkeep)
+        await _end(access)
+        await authentication.write_uses()
         await database.close()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _end(task: asyncio.Task[Any]) -> None:
     # Python 3.11's wait_for, on which the driver waits, may swallow a cancellation that meets its result.
     while not task.done():
         task.cancel()

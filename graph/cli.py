@@ -15,6 +15,7 @@ from db.embedded import EmbeddedServerError, exit_on_termination
 from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.migrate import MigrationError, apply_migrations
 from graph.config import Settings, SettingsError, load_settings
+from graph.key_command import keys
 from resolvers.import_errors import ImportUsageError
 
 app = typer.Typer(
@@ -175,6 +176,7 @@ def import_(
 
 rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)
 app.add_typer(rollup, name="rollup")
+app.add_typer(keys, name="key")
 
 
 @rollup.command("rebuild")

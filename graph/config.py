@@ -12,7 +12,9 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.pool import PoolSettings
+from graph.tokens import IssuerSettings
 from resolvers.budget import Limits as BudgetLimits
+from resolvers.callers import Role
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Connections = Annotated[int, Field(ge=1, le=1000)]
@@ -78,6 +80,40 @@ class Settings(BaseSettings):
     )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
+    key_cache_seconds: float = Field(
+        default=5, ge=0, le=60, description="How long a process remembers a key that it has looked up."
+    )
+    sign_in_lifetime: int = Field(
+        default=900, ge=10, le=86_400, description="How long a sign-in link may be used."
+    )
+    session_lifetime: int = Field(
+        default=43_200, ge=60, le=2_592_000, description="How long a browser stays signed in."
+    )
+    jwt_issuer: str | None = Field(
+        default=None, description="The OIDC issuer whose tokens count; unset, only keys do."
+    )
+    jwt_audience: str | None = Field(default=None, description="The audience that a token must name.")
+    jwt_keys_url: str | None = Field(
+        default=None,
+        pattern="^(https?|file)://",
+        description="The issuer's JWKS or discovery document (http, https or file);"
+        " unset, its /.well-known/openid-configuration.",
+    )
+    jwt_role_claim: str = Field(
+        default="role", description="The claim that names the role; a path such as realm_access.roles may be."
+    )
+    jwt_sites_claim: str = Field(default="sites", description="The claim that lists the site ids; * is all.")
+    jwt_texts_claim: str = Field(
+        default="reads_texts", description="The claim that is true for whoever may read texts."
+    )
+    jwt_name_claim: str = Field(
+        default="sub", description="The claim that names the caller in the audit log."
+    )
+    jwt_roles: str = Field(
+        default="",
+        description="Words of the role claim and their roles, such as ops=operator,admins=admin;"
+        " empty, the roles' own names.",
+    )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
@@ -98,8 +134,16 @@ class Settings(BaseSettings):
             raise ValueError("is not a PostgreSQL address such as postgresql://user@host/database")
         return value or None
 
+    @field_validator("jwt_roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        _role_map(value)
+        return value
+
     def model_post_init(self, _context: Any) -> None:
-        """Reject sizes that contradict each other."""
+        """Reject settings that contradict each other."""
+        if self.jwt_issuer and not self.jwt_audience:
+            raise SettingsError("RUNGLASS_JWT_AUDIENCE is not set; RUNGLASS_JWT_ISSUER needs it")
         if self.pool_min_size > self.pool_max_size:
             raise SettingsError("RUNGLASS_POOL_MIN_SIZE is larger than RUNGLASS_POOL_MAX_SIZE")
 
@@ -123,9 +167,36 @@ class Settings(BaseSettings):
         )
 
     @property
+    def issuer(self) -> IssuerSettings | None:
+        """Whose tokens count, if any do."""
+        if not self.jwt_issuer or not self.jwt_audience:
+            return None
+        discovery = self.jwt_issuer.rstrip("/") + "/.well-known/openid-configuration"
+        return IssuerSettings(
+            issuer=self.jwt_issuer,
+            audience=self.jwt_audience,
+            keys_url=self.jwt_keys_url or discovery,
+            role_claim=self.jwt_role_claim,
+            sites_claim=self.jwt_sites_claim,
+            texts_claim=self.jwt_texts_claim,
+            name_claim=self.jwt_name_claim,
+            roles=_role_map(self.jwt_roles),
+        )
+
+    @property
     def budget_limits(self) -> BudgetLimits:
         """The configured limits of tokens."""
         return BudgetLimits(self.daily_tokens, self.monthly_tokens)
+
+
+def _role_map(text: str) -> dict[str, Role] | None:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    try:
+        return {word.strip(): Role(role.strip()) for word, _, role in pairs} or None
+    except ValueError:
+        raise ValueError(
+            "is not a list such as ops=operator,admins=admin of viewer, operator, admin"
+        ) from None
 
 
 def load_settings(**overrides: Any) -> Settings:

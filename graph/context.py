@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -17,12 +18,13 @@ from resolvers.periods import time_zone
 
 @dataclass(slots=True)
 class Context:
-    """One operation of one caller."""
+    """One operation of one caller. `access_changed` makes this process look every caller up again."""
 
     database: Database
     settings: Settings
     caller: Caller
     loaders: Loaders
+    access_changed: Callable[[], None]
     allow_introspection: bool = True
 
     def close(self) -> None:

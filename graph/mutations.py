@@ -13,9 +13,15 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
+from graph.access_mutations import (
+    CreateApiKeyResult,
+    RevokeApiKeyResult,
+    create_api_key,
+    revoke_api_key,
+)
 from graph.context import Info
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
-from graph.permissions import Operates
+from graph.permissions import Administers, Operates
 from graph.refusals import Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.steering import (
@@ -168,20 +174,32 @@ RecordRunsResult = Annotated[
 ]
 
 
-async def _retry_job(info: Info, input: RetryJobInput) -> TriggerJobRow:
+def _described(description: str) -> Any:
+    return strawberry.argument(description=description)
+
+
+async def _retry_job(
+    info: Info, input: Annotated[RetryJobInput, _described("Which job to run again.")]
+) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
     return await job_cases.retry_job(info.context.database, info.context.caller, job_id)
 
 
-async def _ack_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _ack_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "acknowledged")
 
 
-async def _ignore_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _ignore_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "ignored")
 
 
-async def _reopen_alert(info: Info, input: AlertInput) -> AlertRow:
+async def _reopen_alert(
+    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
+) -> AlertRow:
     return await _set_alert_status(info, input, "pending")
 
 
@@ -190,7 +208,9 @@ async def _set_alert_status(info: Info, input: AlertInput, status: alert_cases.A
     return await alert_cases.set_alert_status(info.context.database, info.context.caller, alert_id, status)
 
 
-async def _invalidate_cache(info: Info, input: InvalidateCacheInput) -> CacheInvalidation:
+async def _invalidate_cache(
+    info: Info, input: Annotated[InvalidateCacheInput, _described("Which cached answers no longer hold.")]
+) -> CacheInvalidation:
     count = await cache_cases.invalidate_cache(
         info.context.database,
         info.context.caller,
@@ -202,7 +222,9 @@ async def _invalidate_cache(info: Info, input: InvalidateCacheInput) -> CacheInv
     return CacheInvalidation(site_id=input.site_id, count=BigInt(count), dry_run=input.dry_run)
 
 
-async def _estimate_batch(info: Info, input: EstimateBatchInput) -> BatchRow:
+async def _estimate_batch(
+    info: Info, input: Annotated[EstimateBatchInput, _described("The calls to estimate.")]
+) -> BatchRow:
     return await batch_cases.estimate_batch(
         info.context.database,
         info.context.caller,
@@ -213,12 +235,16 @@ async def _estimate_batch(info: Info, input: EstimateBatchInput) -> BatchRow:
     )
 
 
-async def _confirm_batch(info: Info, input: ConfirmBatchInput) -> BatchRow:
+async def _confirm_batch(
+    info: Info, input: Annotated[ConfirmBatchInput, _described("Which batch to start.")]
+) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
     return await batch_cases.confirm_batch(info.context.database, info.context.caller, batch_id)
 
 
-async def _record_runs(info: Info, input: RecordRunsInput) -> RecordedRuns:
+async def _record_runs(
+    info: Info, input: Annotated[RecordRunsInput, _described("The runs to record.")]
+) -> RecordedRuns:
     reports = [_report(index, run, info) for index, run in enumerate(input.runs)]
     ids, added = await run_log_cases.record_runs(info.context.database, info.context.caller, reports)
     return RecordedRuns(
@@ -239,11 +265,11 @@ def _report(index: int, run: RunReportInput, info: Info) -> RunReport:
     return RunReport(**values)
 
 
-def _mutation(resolver: Any, graphql_type: Any, description: str) -> Any:
+def _mutation(resolver: Any, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
     return strawberry.mutation(
         resolver=resolver,
         graphql_type=graphql_type,
-        permission_classes=[Operates],
+        permission_classes=[permission],
         description=description,
     )
 
@@ -290,4 +316,13 @@ class Mutation:
     )
     record_runs = _mutation(
         _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."
+    )
+    create_api_key = _mutation(
+        create_api_key,
+        CreateApiKeyResult,
+        "Make a key, which is shown once. It can never do more than you.",
+        Administers,
+    )
+    revoke_api_key = _mutation(
+        revoke_api_key, RevokeApiKeyResult, "Make a key worthless from now on.", Administers
     )

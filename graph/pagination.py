@@ -14,6 +14,8 @@ from uuid import UUID
 import strawberry
 
 from db.alerts import AlertRow
+from db.api_keys import ApiKeyRow
+from db.audit_log import AuditRow
 from db.batches import BatchRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
@@ -37,6 +39,8 @@ _KINDS: dict[type[Any], Kind] = {
     TriggerJobRow: Kind.JOB,
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
+    ApiKeyRow: Kind.KEY,
+    AuditRow: Kind.AUDIT,
 }
 
 First = Annotated[

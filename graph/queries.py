@@ -11,10 +11,14 @@ from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
+from graph.access_queries import resolve_api_keys, resolve_audit_log
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
 from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
+from graph.types.api_keys import ApiKeyConnection
+from graph.types.audit_log import AuditEntryConnection
 from graph.types.batches import Batch, BatchConnection, BatchFilter, wanted_batches
 from graph.types.budget import Budget
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
@@ -30,7 +34,7 @@ from resolvers import budget as budget_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
-from resolvers.callers import Caller
+from resolvers.callers import Caller, Role
 
 SiteId = Annotated[
     strawberry.ID | None, strawberry.argument(description="Only this site; without it, all that you may see.")
@@ -181,12 +185,15 @@ async def _node(info: Info, id: _Id) -> Any:
     kind = kind_of(id, "id")
     if kind is Kind.BATCH:
         return await loaders.batches.load(parse_batch_id(id, "id"))
-    by_kind = {
+    by_kind: dict[Kind, Any] = {
         Kind.RUN: loaders.run_logs,
         Kind.ALERT: loaders.alerts,
         Kind.JOB: loaders.trigger_jobs,
         Kind.CACHE: loaders.cache_entries,
     }
+    if info.context.caller.role is Role.ADMIN:
+        # To anybody else they are as absent as another site's rows.
+        by_kind |= {Kind.KEY: loaders.api_keys, Kind.AUDIT: loaders.audit_entries}
     loader = by_kind.get(kind)
     return await loader.load(parse_id(id, kind, "id")) if loader else None
 
@@ -214,3 +221,13 @@ class Query:
     cache_entries: CacheEntryConnection = resolved(_cache_entries, "Cached answers.")
     node: Node | None = resolved(_node, "Any object by its typed id; null where there is none of that id.")
     viewer: Viewer = resolved(_viewer, "Who you are and what you may do.")
+    api_keys: ApiKeyConnection = resolved(
+        resolve_api_keys,
+        "The keys whose sites you may all see, newest first, revoked and expired ones included. For admins.",
+        permissions=[Administers],
+    )
+    audit_log: AuditEntryConnection = resolved(
+        resolve_audit_log,
+        "Who changed what, newest first; what concerns every site only for admins of every site. For admins.",
+        permissions=[Administers],
+    )

@@ -13,7 +13,9 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from db.migrate import apply_migrations
+from db.pool import Database
 from graph.config import Settings, SettingsError, pass_on
+from graph.greeting import greeting
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
             log.info("applied %s", name)
         if demo:
             _load_demo(settings)
-        _greet(listener)
+        # Who reads the address may call at once: until the server is up, callers wait instead of failing.
+        listener.listen()
+        asyncio.run(_greet(settings, listener, demo=demo))
         _serve(settings, listener, workers)
     finally:
         listener.close()
@@ -69,10 +73,16 @@ def _load_demo(settings: Settings) -> None:
         log.info("loaded demo data: %d runs, %d jobs", summary.runs, summary.jobs)
 
 
-def _greet(listener: socket.socket) -> None:
+async def _greet(settings: Settings, listener: socket.socket, *, demo: bool) -> None:
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Runglass is at http://{shown}:{port}/graphql (Ctrl-C stops it)\n")
+    database = Database(settings.dsn, settings.pool)
+    await database.open()
+    try:
+        text = await greeting(database, settings, host, port, demo=demo)
+    finally:
+        await database.close()
+    # The terminal's only: a log would keep the link and the key.
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from db.api_keys import IdentityRow
 from db.audit_log import insert_audit_entry
 from db.pool import Connection
 from db.scope import Scope
@@ -18,12 +19,18 @@ class Role(StrEnum):
     OPERATOR = "operator"
     ADMIN = "admin"
 
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do whatever the other may."""
+        order = list(Role)
+        return order.index(other) <= order.index(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls: a name for the audit log, the sites it may see, its role, and its address, if known.
 
-    `reads_texts` is the permission to read prompts and responses, which no role brings by itself.
+    `reads_texts` is the permission to read prompts and responses, which no role brings by itself. `id` tells
+    callers of one name apart: `key_3`, `session_5`, or `jwt:` and the token's subject.
     """
 
     name: str
@@ -31,6 +38,22 @@ class Caller:
     role: Role
     reads_texts: bool = False
     address: str | None = None
+    id: str | None = None
+
+
+def caller_of_key(key: IdentityRow, address: str | None = None) -> Caller:
+    """The caller that a key stands for."""
+    return _caller(key, f"key_{key.id}", address)
+
+
+def caller_of_session(session: IdentityRow, address: str | None = None) -> Caller:
+    """The caller that a session stands for."""
+    return _caller(session, f"session_{session.id}", address)
+
+
+def _caller(row: IdentityRow, caller_id: str, address: str | None) -> Caller:
+    scope = Scope(None if row.sites is None else frozenset(row.sites))
+    return Caller(row.name, scope, Role(row.role), row.reads_texts, address, caller_id)
 
 
 async def audit(
@@ -51,6 +74,7 @@ async def audit(
     await insert_audit_entry(
         transaction,
         actor=caller.name,
+        actor_id=caller.id,
         address=caller.address,
         action=action,
         site_id=site_id,

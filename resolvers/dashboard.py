@@ -28,7 +28,6 @@ from resolvers.budget import Limits, load_budget
 from resolvers.periods import last_days, midnight, today
 from resolvers.run_logs import FINISHED
 
-RECENT_ALERTS = 10
 PERCENTILES = (0.5, 0.95, 0.99)
 
 
@@ -86,7 +85,12 @@ async def load_blocks(database: Database, limits: Limits, blocks: Sequence[Block
     """Read these blocks on one connection, their statements sent together."""
     now = datetime.now(UTC)
     async with database.pipeline() as connection:
-        values = await asyncio.gather(*(_load(connection, block, now, limits) for block in blocks))
+        loads = [asyncio.ensure_future(_load(connection, block, now, limits)) for block in blocks]
+        try:
+            values = await asyncio.gather(*loads)
+        finally:
+            # Where one fails, the connection must not be given back while another still uses it.
+            await asyncio.wait(loads)
     return dict(zip(blocks, values, strict=True))
 
 
@@ -108,7 +112,7 @@ async def _load(connection: Connection, block: Block, now: datetime, limits: Lim
         case "budget":
             return await load_budget(connection, block.scope, block.zone, now, limits)
         case "alerts":
-            return await recent_alerts(connection, scope=block.scope, limit=RECENT_ALERTS)
+            return await recent_alerts(connection, scope=block.scope)
 
 
 def _day(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:

@@ -58,4 +58,4 @@ async def rebuild_rollups(database: Database) -> int:
 async def fold_rollups(database: Database) -> int:
     """Fold what an import added, so that the next readers need not; gives how many deltas were moved."""
     async with database.connection() as connection:
-        return await rollups.fold(connection)
+        return await rollups.fold(connection, wait=True)

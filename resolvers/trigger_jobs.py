@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from db import trigger_jobs as store
@@ -30,10 +31,15 @@ async def count_trigger_jobs(database: Database, scope: Scope, wanted: TriggerJo
         return await store.count_trigger_jobs(connection, scope=scope, wanted=wanted, most=most)
 
 
-async def count_skipped_duplicates(database: Database, scope: Scope, since: datetime) -> int:
-    """How many jobs created since then were skipped because they repeated another."""
+async def count_skipped_duplicates(
+    database: Database, since: datetime, scopes: Sequence[Scope]
+) -> dict[Scope, int]:
+    """For each scope, how many jobs created since then were skipped because they repeated another."""
+    sites = [scope.sites for scope in scopes]
+    whole = Scope(None if None in sites else frozenset[str]().union(*(each for each in sites if each)))
     async with database.connection() as connection:
-        return await store.count_skipped_duplicates(connection, scope=scope, since=since)
+        counts = await store.count_skipped_duplicates(connection, scope=whole, since=since)
+    return {scope: sum(count for site, count in counts.items() if scope.includes(site)) for scope in scopes}
 
 
 async def retry_job(database: Database, caller: Caller, job_id: int) -> TriggerJobRow:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from db.migrate import apply_migrations
 from db.pool import Database
 from graph.app import create_app
 from graph.config import Settings
+from resolvers.secrets import new_key
 
 _numbers = itertools.count(1)
 
@@ -150,7 +151,10 @@ class Store:
             "runglass.run_external_ids",
             "runglass.audit_log",
         )
-        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
+        # What a refused change to a key must leave as it was; last_used_at changes by use.
+        keys = "SELECT id, revoked_at, revoked_by, sites, role FROM runglass.api_keys ORDER BY id"
+        rows = {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
+        return rows | {"runglass.api_keys": self.rows(keys)}
 
 
 @pytest.fixture
@@ -191,27 +195,13 @@ class CountingCursor(psycopg.AsyncCursor[Any]):
         return await super().execute(query, *args, **kwargs)
 
 
-class Api:
-    """The app with its lifespan, asked by whole HTTP requests from a synchronous test."""
+class Client:
+    """Asks the app by whole HTTP requests, as one caller, from a synchronous test."""
 
-    def __init__(
-        self, dsn: str, cursor_factory: type[psycopg.AsyncCursor[Any]] = CountingCursor, **settings: Any
-    ) -> None:
-        self.runner = asyncio.Runner()
-        self.settings = Settings(database_url=dsn, _env_file=None, **settings)
-        self.app = create_app(self.settings, Database(dsn, self.settings.pool, cursor_factory=cursor_factory))
-        self._lifespan = self.app.router.lifespan_context(self.app)
-        self.runner.run(self._lifespan.__aenter__())
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, raise_app_exceptions=True), base_url="http://runglass"
-        )
-        self.headers: dict[str, str] = {}
-
-    def close(self) -> None:
-        """End the app as a server does."""
-        self.runner.run(self.client.aclose())
-        self.runner.run(self._lifespan.__aexit__(None, None, None))
-        self.runner.close()
+    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        self.runner = runner
+        self.client = client
+        self.headers = headers
 
     async def post(self, query: str, variables: dict[str, Any] | None = None) -> httpx.Response:
         """One request, for tests that send several at once."""
@@ -247,18 +237,87 @@ class Api:
 
     def statements(self, query: str, variables: dict[str, Any] | None = None) -> int:
         """How many statements an operation runs, the second time it is asked."""
+        self.data(query, variables)
+        response, count = self.counted(self.post(query, variables))
+        assert "errors" not in response.json(), response.json()["errors"]
+        return count
 
-        async def count() -> int:
+    def counted(self, request: Awaitable[httpx.Response]) -> tuple[httpx.Response, int]:
+        """The answer to a request, and how many statements it ran."""
+
+        async def count() -> tuple[httpx.Response, int]:
             token = _statements.set(counted := [])
             try:
-                answer = (await self.post(query, variables)).json()
+                return await request, len(counted)
             finally:
                 _statements.reset(token)
-            assert "errors" not in answer, answer["errors"]
-            return len(counted)
 
-        self.data(query, variables)
         return self.runner.run(count())
+
+
+class Api(Client):
+    """The app with its lifespan, asked as an admin of every site who may read texts.
+
+    `as_key` gives callers that may do less; `headers` may be set to none at all.
+    """
+
+    def __init__(
+        self, dsn: str, cursor_factory: type[psycopg.AsyncCursor[Any]] = CountingCursor, **settings: Any
+    ) -> None:
+        # Long enough for no statement of a slow test to be one that looks its caller up again.
+        settings = {"key_cache_seconds": 60, **settings}
+        self.settings = Settings(database_url=dsn, _env_file=None, **settings)
+        self.app = create_app(self.settings, Database(dsn, self.settings.pool, cursor_factory=cursor_factory))
+        self._lifespan = self.app.router.lifespan_context(self.app)
+        self._clients: list[httpx.AsyncClient] = []
+        runner = asyncio.Runner()
+        runner.run(self._lifespan.__aenter__())
+        super().__init__(runner, self.browser(), _signed_in(dsn, name="tests"))
+
+    def close(self) -> None:
+        """End the app as a server does."""
+        for client in self._clients:
+            self.runner.run(client.aclose())
+        self.runner.run(self._lifespan.__aexit__(None, None, None))
+        self.runner.close()
+
+    def browser(self, base_url: str = "http://runglass", **options: Any) -> httpx.AsyncClient:
+        """A client of the app with cookies of its own and no key."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+        self._clients.append(httpx.AsyncClient(transport=transport, base_url=base_url, **options))
+        return self._clients[-1]
+
+    def as_key(
+        self,
+        *,
+        role: str = "viewer",
+        sites: list[str] | None = None,
+        reads_texts: bool = False,
+        name: str = "another",
+    ) -> Client:
+        """The same app, asked with a new key; `sites` None is every site."""
+        dsn = str(self.settings.database_url)
+        headers = _signed_in(dsn, name=name, role=role, sites=sites, reads_texts=reads_texts)
+        return Client(self.runner, self.client, headers)
+
+
+def _signed_in(
+    dsn: str,
+    *,
+    name: str,
+    role: str = "admin",
+    sites: list[str] | None = None,
+    reads_texts: bool = True,
+) -> dict[str, str]:
+    secret = new_key()
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO runglass.api_keys"
+            " (name, key_hash, key_prefix, role, sites, reads_texts, created_by)"
+            " VALUES (%s, %s, %s, %s, %s, %s, 'tests')",
+            (name, secret.hash, secret.prefix, role, sites, reads_texts),
+        )
+    return {"authorization": f"Bearer {secret.text}"}
 
 
 @pytest.fixture

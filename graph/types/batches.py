@@ -10,7 +10,6 @@ import strawberry
 from db.batches import BatchFilter as Wanted
 from db.batches import BatchRow
 from db.keyset import Page
-from db.trigger_jobs import TriggerJobFilter as WantedJobs
 from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
@@ -21,7 +20,6 @@ from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers import batches as batch_cases
-from resolvers import trigger_jobs as job_cases
 
 
 @strawberry.type(description="What the calls of one app in a batch would cost.")
@@ -63,13 +61,13 @@ async def _jobs(
 ) -> ConnectionPage:
     request = page_request(Kind.JOB, first=first, after=after, last=last, before=before)
     page = await info.context.loaders.jobs_of_batches.load((root.id, request))
-    scope = info.context.scope
+    counts = info.context.loaders.job_counts_of_batches
+
+    async def count(most: int) -> int:
+        return await counts.load((root.id, most)) or 0
+
     return ConnectionPage(
-        page or Page((), has_next=False, has_previous=False),
-        lambda most: job_cases.count_trigger_jobs(
-            info.context.database, scope, WantedJobs(batch_id=root.id), most
-        ),
-        scope.narrow(root.site_id),
+        page or Page((), has_next=False, has_previous=False), count, info.context.scope.narrow(root.site_id)
     )
 
 

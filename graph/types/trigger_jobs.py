@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -11,7 +12,7 @@ from strawberry.scalars import JSON
 
 from db.batches import BatchRow
 from db.keyset import Page
-from db.run_logs import RunLogFilter as WantedRuns
+from db.loaders import CountKey, Loader
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
@@ -31,7 +32,6 @@ from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
 from graph.types.statuses import JobStatus, status_of, words
-from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
 from resolvers.periods import midnight, today
 
@@ -68,6 +68,10 @@ async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow
     return None if root.batch_id is None else await info.context.loaders.batches.load(root.batch_id)
 
 
+async def _count(loader: Loader[CountKey, int], parent: int, most: int) -> int:
+    return await loader.load((parent, most)) or 0
+
+
 async def _run_logs(
     root: strawberry.Parent[TriggerJobRow],
     info: Info,
@@ -80,9 +84,7 @@ async def _run_logs(
     page: Page[RunLogRow] | None = await info.context.loaders.runs_of_jobs.load((root.id, request))
     return ConnectionPage(
         page or Page((), has_next=False, has_previous=False),
-        lambda most: run_log_cases.count_run_logs(
-            info.context.database, info.context.scope, WantedRuns(trigger_job_id=root.id), most
-        ),
+        partial(_count, info.context.loaders.run_counts_of_jobs, root.id),
     )
 
 
@@ -98,16 +100,15 @@ async def _retries(
     page = await info.context.loaders.retries_of_jobs.load((root.id, request))
     return ConnectionPage(
         page or Page((), has_next=False, has_previous=False),
-        lambda most: job_cases.count_trigger_jobs(
-            info.context.database, info.context.scope, Wanted(retry_of_id=root.id), most
-        ),
+        partial(_count, info.context.loaders.retry_counts_of_jobs, root.id),
         info.context.scope.narrow(root.site_id),
     )
 
 
 async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) -> int:
     since = midnight(today(info.context.zone(), datetime.now(UTC)), info.context.zone())
-    return await job_cases.count_skipped_duplicates(info.context.database, root.source, since)
+    count = partial(job_cases.count_skipped_duplicates, info.context.database, since)
+    return await info.context.loaders.of("skipped_duplicates", count).load(root.source) or 0
 
 
 @strawberry.type(description="An event, and the chain of apps that it starts.")

@@ -226,12 +226,14 @@ def test_external_ids_are_known_afterwards_and_refused_twice(load: Load, dsn: st
             "  AND run.site_id = ids.site_id AND run.external_id = ids.external_id ORDER BY 1"
         ).fetchall()
     assert claimed == [("a", "x"), ("b", "x")]
+    later = "site_id,app_type,external_id,created_at\na,chat,y,2026-05-01\na,chat,z,2026-05-02\n"
+    assert load(later).rows == 2, "rows of the same period that were there before are not claimed again"
     again = load("site_id,app_type,external_id\na,chat,new\na,chat,new\na,chat,x\n")
     assert [tuple(row) for row in again.bad] == [
         (3, "external id 'new' of site 'a' stands on line 2 already"),
         (4, "external id 'x' of site 'a' already exists"),
     ]
-    assert count(dsn) == 3
+    assert count(dsn) == 5
 
 
 def test_two_imports_of_the_same_external_ids_at_once_load_one(load: Load, dsn: str) -> None:
@@ -292,6 +294,23 @@ def test_a_value_that_only_the_server_can_judge_is_told_with_its_line(load: Load
     assert [row.line for row in report.bad] == [4]
     assert "price" in report.bad[0].reason
     assert count(dsn) == 0
+
+
+def test_a_role_that_is_no_superuser_can_import(dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("site_id,app_type,external_id\na,chat,x\n")
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("CREATE ROLE importer")
+        try:
+            admin.execute("GRANT USAGE ON SCHEMA biz, runglass TO importer")
+            admin.execute("GRANT USAGE ON SEQUENCE runglass.run_log_id TO importer")
+            admin.execute("GRANT SELECT, INSERT ON biz.ai_run_logs, runglass.run_external_ids TO importer")
+            as_importer = psycopg.conninfo.make_conninfo(dsn, options="-c role=importer")
+            report = import_run_logs(as_importer, str(tmp_path / "runs.csv"), columns={}, constants={})
+        finally:
+            admin.execute("DROP OWNED BY importer")
+            admin.execute("DROP ROLE importer")
+    assert report.rows == 1
+    assert count(dsn) == 1
 
 
 def test_an_interrupted_import_loads_nothing(load: Load, dsn: str) -> None:

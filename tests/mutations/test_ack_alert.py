@@ -38,11 +38,11 @@ def test_an_alert_keeps_what_was_said_by_whom_and_when(api: Api, store: Store, s
         "runStatus": status.upper(),
         "errorMessage": "boom",
         "alertStatus": "ACKNOWLEDGED",
-        "alertChangedBy": "local",
+        "alertChangedBy": "tests",
         "runLog": {"id": f"run_{run}", "alertStatus": "ACKNOWLEDGED"},
     }
     row = store.rows("SELECT * FROM biz.ai_run_logs")[0]
-    assert (row["status"], row["alert_status"], row["alert_changed_by"]) == (status, "acknowledged", "local")
+    assert (row["status"], row["alert_status"], row["alert_changed_by"]) == (status, "acknowledged", "tests")
     assert row["alert_changed_at"] == changed_at
 
 
@@ -84,7 +84,7 @@ def test_the_second_time_is_a_conflict_that_names_who(api: Api, store: Store) ->
     refusal = api.data(ACK_ALERT, {"id": f"alert_{run}"})["ackAlert"]
 
     assert refusal["__typename"] == "Conflict"
-    assert refusal["message"] == "This alert is already acknowledged by local."
+    assert refusal["message"] == "This alert is already acknowledged by tests."
     assert store.snapshot() == before
 
 
@@ -116,5 +116,5 @@ def test_the_change_is_audited(api: Api, store: Store) -> None:
     run = store.run(status="failed", alert_status=None)
     api.data(ACK_ALERT, {"id": f"alert_{run}"})
     entry = store.rows("SELECT * FROM runglass.audit_log")[0]
-    assert (entry["actor"], entry["action"], entry["site_id"]) == ("local", "ackAlert", "berlin")
+    assert (entry["actor"], entry["action"], entry["site_id"]) == ("tests", "ackAlert", "berlin")
     assert (entry["target_kind"], entry["target_id"]) == ("alert", str(run))

@@ -30,7 +30,7 @@ def test_one_pending_job_for_each_app_and_member_is_linked_to_it(api: Api, store
 
     batch = confirm(api, batch_id)
 
-    assert (batch["__typename"], batch["status"], batch["confirmedBy"]) == ("Batch", "CONFIRMED", "local")
+    assert (batch["__typename"], batch["status"], batch["confirmedBy"]) == ("Batch", "CONFIRMED", "tests")
     assert batch["jobs"]["totalCount"] == {"count": 6, "isExact": True}
     assert all(edge["node"]["batch"] == {"id": batch_id} for edge in batch["jobs"]["edges"])
     jobs = store.rows("SELECT * FROM biz.ai_trigger_jobs")

@@ -52,7 +52,7 @@ def test_an_app_costs_the_mean_of_its_runs_at_the_site(api: Api, store: Store) -
         {"appType": "mail", "calls": 2, "meanTokens": 50.0, "sampleSize": 1, "isFallback": False},
     ]
     assert (batch["estimatedCalls"], batch["estimatedTokens"]) == (4, 700)
-    assert (batch["status"], batch["createdBy"], batch["confirmedBy"]) == ("ESTIMATED", "local", None)
+    assert (batch["status"], batch["createdBy"], batch["confirmedBy"]) == ("ESTIMATED", "tests", None)
     assert batch["jobs"] == {"edges": []}
     assert store.value("SELECT count(*) FROM biz.ai_trigger_jobs") == 0
 

@@ -38,11 +38,11 @@ def test_an_alert_keeps_what_was_said_by_whom_and_when(api: Api, store: Store, s
         "runStatus": status.upper(),
         "errorMessage": "boom",
         "alertStatus": "PENDING",
-        "alertChangedBy": "local",
+        "alertChangedBy": "tests",
         "runLog": {"id": f"run_{run}", "alertStatus": "PENDING"},
     }
     row = store.rows("SELECT * FROM biz.ai_run_logs")[0]
-    assert (row["status"], row["alert_status"], row["alert_changed_by"]) == (status, "pending", "local")
+    assert (row["status"], row["alert_status"], row["alert_changed_by"]) == (status, "pending", "tests")
     assert row["alert_changed_at"] == changed_at
 
 
@@ -84,7 +84,7 @@ def test_the_second_time_is_a_conflict_that_names_who(api: Api, store: Store) ->
     refusal = api.data(REOPEN_ALERT, {"id": f"alert_{run}"})["reopenAlert"]
 
     assert refusal["__typename"] == "Conflict"
-    assert refusal["message"] == "This alert is already pending by local."
+    assert refusal["message"] == "This alert is already pending by tests."
     assert store.snapshot() == before
 
 
@@ -116,7 +116,7 @@ def test_the_change_is_audited(api: Api, store: Store) -> None:
     run = store.run(status="failed", alert_status="acknowledged")
     api.data(REOPEN_ALERT, {"id": f"alert_{run}"})
     entry = store.rows("SELECT * FROM runglass.audit_log")[0]
-    assert (entry["actor"], entry["action"], entry["site_id"]) == ("local", "reopenAlert", "berlin")
+    assert (entry["actor"], entry["action"], entry["site_id"]) == ("tests", "reopenAlert", "berlin")
     assert (entry["target_kind"], entry["target_id"]) == ("alert", str(run))
 
 

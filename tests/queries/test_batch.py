@@ -44,7 +44,7 @@ def test_an_estimate_then_a_confirmed_batch_with_its_jobs_page_by_page(module_ap
     confirm(module_api, batch_id)
 
     shown = module_api.data(BATCH, {"id": batch_id, "first": 2})["batch"]
-    assert (shown["status"], shown["confirmedBy"]) == ("CONFIRMED", "local")
+    assert (shown["status"], shown["confirmedBy"]) == ("CONFIRMED", "tests")
     assert shown["jobs"]["totalCount"] == {"count": 3, "isExact": True}
     assert shown["jobs"]["pageInfo"] == {"hasNextPage": True}
     cursor = shown["jobs"]["edges"][1]["cursor"]

@@ -1,0 +1,128 @@
+"""The SQL of the product, for the peers and for pgbench: everybody reads the same tables by the same text.
+
+Only the list differs: a resolver by hand reads the columns of the fields it serves, and not the other ten.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from db import alerts, dashboard, rollups, run_logs
+from db.keyset import PageRequest, keyset
+from db.scope import EVERY_SITE, Scope, SiteStatement
+
+SITE = "site_07"
+SCOPES = {"all": EVERY_SITE, "one": Scope.of(SITE)}
+PEER_COLUMNS = (
+    "id, site_id, app_type, model, status, coalesce(tokens_used, 0), latency_ms, member_id, created_at"
+)
+
+_NAMED = re.compile(r"%\((\w+)\)s")
+
+
+class Statement(NamedTuple):
+    """A statement's text with %(name)s for its values, and with $1 for them; `names` are in that order."""
+
+    text: str
+    numbered: str
+    names: list[str]
+
+
+def peer_statements() -> dict[str, dict[str, Any]]:
+    """What a peer runs, by its name and `_all` or `_one` (site)."""
+    blocks: dict[str, SiteStatement] = {
+        "list": _list_of(PEER_COLUMNS),
+        "usage_by_status": rollups.SUM_USAGE_BY_STATUS,
+        "usage_by_period": rollups.SUM_USAGE_BY_PERIOD,
+        "usage_by_app": rollups.SUM_USAGE_BY_APP,
+        "latency_bins": rollups.SUM_LATENCY_BINS,
+        "app_types": rollups.LIST_APP_TYPES,
+        "latest_runs": dashboard.LATEST_RUNS,
+        "recent_alerts": alerts.RECENT_ALERTS,
+    }
+    return {
+        f"{name}_{suffix}": statement_of(block.sql(scope))._asdict()
+        for name, block in blocks.items()
+        for suffix, scope in SCOPES.items()
+    }
+
+
+def write_peer_statements(path: Path) -> None:
+    """Write them as JSON, which both peers read."""
+    path.write_text(json.dumps(peer_statements(), indent=1))
+
+
+def statement_of(text: str) -> Statement:
+    """Number the named values of a statement; a value that stands twice has one number."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            names.append(match[1])
+        return f"${names.index(match[1]) + 1}"
+
+    return Statement(text, _NAMED.sub(number, text), names)
+
+
+def pgbench_list(rows: int) -> tuple[str, dict[str, str]]:
+    """The product's own list statement as a pgbench script, and its variables."""
+    text = _list_of(run_logs.RUN_LOG_COLUMNS).sql(EVERY_SITE)
+    return _script([text]), {"page_limit": str(rows + 1)}
+
+
+def pgbench_dashboard(scope_name: str, app_types: list[str], now: datetime) -> tuple[str, dict[str, str]]:
+    """The eight statements of a whole dashboard in a pipeline, as the product sends them."""
+    scope = SCOPES[scope_name]
+    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    end, month = day + timedelta(days=1), day.replace(day=1)
+    after = (month + timedelta(days=32)).replace(day=1)
+    week = [end - timedelta(days=days) for days in range(7, -1, -1)]
+    ranges = {
+        "today": (rollups.SUM_USAGE_BY_STATUS, [day, end]),
+        "bins": (rollups.SUM_LATENCY_BINS, [day, end]),
+        "trend": (rollups.SUM_USAGE_BY_PERIOD, week),
+        "apps": (rollups.SUM_USAGE_BY_APP, [week[0], end]),
+        "budget": (rollups.SUM_USAGE_BY_PERIOD, [month, day, end, after]),
+    }
+    texts: list[str] = []
+    variables = {"scope_site": SITE, "limit": "10", "app_types": "{" + ",".join(app_types) + "}"}
+    for prefix, (statement, bounds) in ranges.items():
+        texts.append(_NAMED.sub(lambda match, p=prefix: _prefixed(p, match[1]), statement.sql(scope)))
+        variables |= {f"{prefix}_{name}": value for name, value in _range_values(bounds).items()}
+    texts += [
+        statement.sql(scope)
+        for statement in (rollups.LIST_APP_TYPES, dashboard.LATEST_RUNS, alerts.RECENT_ALERTS)
+    ]
+    return "\\startpipeline\n" + _script(texts) + "\\endpipeline\n", variables
+
+
+def _prefixed(prefix: str, name: str) -> str:
+    return f"%({name})s" if name == "scope_site" else f"%({prefix}_{name})s"
+
+
+def _range_values(bounds: list[datetime]) -> Mapping[str, str]:
+    shown = [bound.isoformat() for bound in bounds]
+    return {
+        "bounds": "{" + ",".join(shown) + "}",
+        "periods": str(len(bounds) - 1),
+        "first": shown[0],
+        "first_hour": shown[0],
+        "last": shown[-1],
+        "edge_periods": "{}",
+        "edge_hours": "{}",
+        "edge_minutes": "{}",
+    }
+
+
+def _list_of(columns: str) -> SiteStatement:
+    _, order, _ = keyset(PageRequest())
+    return SiteStatement(f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{order}")
+
+
+def _script(texts: list[str]) -> str:
+    return "".join(_NAMED.sub(r":\1", " ".join(text.split())) + ";\n" for text in texts)

@@ -1,0 +1,85 @@
+"""The mutations of admins: create and revoke keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from db.api_keys import ApiKeyRow
+from graph.context import Info
+from graph.ids import Kind, parse_id
+from graph.refusals import Conflict, InvalidInput, NotFound
+from graph.types.api_keys import ApiKey, CreatedApiKey
+from graph.types.viewer import Role
+from resolvers import api_keys as cases
+from resolvers import callers
+from resolvers.errors import InvalidInput as InvalidInputError
+
+
+@strawberry.input(description="The key that is wanted. It can never do more than you.")
+class CreateApiKeyInput:
+    """Input of createApiKey."""
+
+    name: str = strawberry.field(description="Its name in the audit log, 1 to 100 characters.")
+    role: Role = strawberry.field(description="What it may do.")
+    site_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="The sites it may see. Give this or everySite."
+    )
+    every_site: bool = strawberry.field(
+        default=False, description="True for a key that may see every site, now and later."
+    )
+    reads_texts: bool = strawberry.field(
+        default=False, description="Whether it may read prompts, responses and cached answers."
+    )
+    expires_at: datetime | None = strawberry.field(
+        default=None,
+        description="Until when it may be used; without it, for ever. Without an offset: in the configured"
+        " zone.",
+    )
+
+
+@strawberry.input(description="Which key to revoke.")
+class RevokeApiKeyInput:
+    """Input of revokeApiKey."""
+
+    key_id: strawberry.ID = strawberry.field(description="The id of the key, such as key_3.")
+
+
+CreateApiKeyResult = Annotated[
+    CreatedApiKey | InvalidInput | NotFound,
+    strawberry.union("CreateApiKeyResult", description="The new key, or why there is none."),
+]
+RevokeApiKeyResult = Annotated[
+    ApiKey | NotFound | Conflict,
+    strawberry.union("RevokeApiKeyResult", description="The revoked key, or why it was not revoked."),
+]
+
+
+async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreatedApiKey:
+    """Make a key within the caller's own scope, role and permissions."""
+    if (input.site_ids is None) is not input.every_site:
+        raise InvalidInputError("Give either siteIds or everySite: true.", "siteIds")
+    expires_at = input.expires_at
+    if expires_at is not None and expires_at.tzinfo is None:
+        expires_at = expires_at.replace(tzinfo=info.context.zone())
+    wanted = cases.KeyRequest(
+        name=input.name,
+        role=callers.Role(input.role.value),
+        sites=input.site_ids,
+        reads_texts=input.reads_texts,
+        expires_at=expires_at,
+    )
+    key, secret = await cases.create_api_key(info.context.database, info.context.caller, wanted)
+    # The row stands for the type, as everywhere.
+    return CreatedApiKey(api_key=key, secret=secret)  # pyright: ignore[reportArgumentType]
+
+
+async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> ApiKeyRow:
+    """Revoke a key that the caller may see."""
+    key_id = parse_id(input.key_id, Kind.KEY, "keyId")
+    revoked = await cases.revoke_api_key(info.context.database, info.context.caller, key_id)
+    # Other processes hear of it from the database; this one must know before it answers.
+    info.context.access_changed()
+    return revoked

@@ -1,0 +1,115 @@
+"""From a request to its caller: an API key or a token in `Authorization`, or a browser's session cookie."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from graph.config import Settings
+from graph.errors import ApiError, ErrorCode
+from graph.tokens import InvalidToken, TokenVerifier
+from resolvers.authentication import Authentication
+from resolvers.callers import Caller
+from resolvers.secrets import KEY_MARK
+
+log = logging.getLogger(__name__)
+
+COOKIE = "runglass_session"
+SECURE_COOKIE = "__Host-runglass_session"
+"""Over https; browsers take a cookie of such a name only over https and from this very host."""
+
+# One message for whatever is wrong, so that nobody learns which keys exist.
+REFUSED = "Sign in: send a valid key as 'Authorization: Bearer KEY'."
+
+
+class Gate:
+    """Lets callers in, for one process."""
+
+    def __init__(self, authentication: Authentication, settings: Settings) -> None:
+        self.authentication = authentication
+        issuer = settings.issuer
+        self._tokens = TokenVerifier(issuer) if issuer else None
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Who sends this request.
+
+        Raises ApiError UNAUTHENTICATED where nobody is known by it, FORBIDDEN for a browser's session that is
+        used from another page than ours.
+        """
+        address = address_of(connection)
+        given = connection.headers.getlist("authorization")
+        if given:
+            return await self._by_header(given, address)
+        secret = session_secret(connection)
+        if secret is None:
+            raise _unauthenticated()
+        if not is_own_page(connection):
+            raise ApiError(ErrorCode.FORBIDDEN, "A browser's session answers requests of its own pages only.")
+        caller = await self.authentication.by_session(secret)
+        if caller is None:
+            raise _unauthenticated()
+        return replace(caller, address=address)
+
+    async def _by_header(self, given: list[str], address: str | None) -> Caller:
+        scheme, _, secret = given[0].partition(" ")
+        secret = secret.strip()
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise _unauthenticated()
+        if secret.startswith(KEY_MARK):
+            caller = await self.authentication.by_key(secret)
+            if caller is None:
+                raise _unauthenticated()
+            return replace(caller, address=address)
+        if self._tokens is None:
+            raise _unauthenticated()
+        try:
+            return await self._tokens.caller(secret, address)
+        except InvalidToken as error:
+            log.info("a token was refused: %s", error)
+            raise _unauthenticated() from None
+
+
+def address_of(connection: HTTPConnection) -> str | None:
+    """The client's address, as far as the server knows it."""
+    return connection.client.host if connection.client else None
+
+
+def is_secure(connection: HTTPConnection) -> bool:
+    """Whether the request came over TLS, as the server or a proxy that it trusts says."""
+    return connection.scope.get("scheme") in ("https", "wss")
+
+
+def cookie_name(connection: HTTPConnection) -> str:
+    """The session cookie's name at this address."""
+    return SECURE_COOKIE if is_secure(connection) else COOKIE
+
+
+def session_secret(connection: HTTPConnection) -> str | None:
+    """What the browser's cookie holds."""
+    return connection.cookies.get(cookie_name(connection))
+
+
+def is_own_page(connection: HTTPConnection) -> bool:
+    """Whether a browser says that the request comes from a page of this very address.
+
+    Cookies do not tell ports apart, so a page of any other server on this machine could send ours along.
+    A GET never counts: links and images send it.
+    """
+    if connection.scope.get("method", "GET") != "POST" and connection.scope["type"] != "websocket":
+        return False
+    headers: Headers = connection.headers
+    site = headers.get("sec-fetch-site")
+    if site is not None and site != "same-origin":
+        return False
+    origin = headers.get("origin")
+    if origin is None:
+        return site is not None
+    scheme = "https" if is_secure(connection) else "http"
+    return origin == f"{scheme}://{headers.get('host', '')}"
+
+
+def _unauthenticated() -> ApiError:
+    return ApiError(ErrorCode.UNAUTHENTICATED, REFUSED)

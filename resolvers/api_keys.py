@@ -1,0 +1,153 @@
+"""API keys: create, list and revoke them. What a caller gives is never more than it has itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from db import api_keys as store
+from db.api_keys import ApiKeyRow
+from db.keyset import Page, PageRequest
+from db.pool import Connection, Database
+from db.scope import EVERY_SITE, Scope
+from resolvers.callers import Caller, Role, audit
+from resolvers.errors import Conflict, InvalidInput, NotFound
+from resolvers.secrets import new_key
+
+MAX_SITES = 1_000
+_MAX_NAME = 100
+_MAX_SITE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """The key that is wanted. `sites` None is every site; `expires_at` None is never."""
+
+    name: str
+    role: Role
+    sites: Sequence[str] | None
+    reads_texts: bool = False
+    expires_at: datetime | None = None
+
+
+async def create_api_key(database: Database, caller: Caller, wanted: KeyRequest) -> tuple[ApiKeyRow, str]:
+    """Make a key and give it with its secret, which is stored nowhere and cannot be had again.
+
+    Raises InvalidInput for a request that makes no sense or gives more than the caller has, NotFound where a
+    site is not within the caller's scope.
+    """
+    name, sites = _checked(wanted)
+    _check_powers(caller, wanted)
+    if sites is not None and not caller.scope.covers(Scope(frozenset(sites))):
+        raise NotFound("There is no such site.")
+    secret = new_key()
+    async with database.transaction() as transaction:
+        key = await store.insert_api_key(
+            transaction,
+            scope=caller.scope,
+            name=name,
+            key_hash=secret.hash,
+            key_prefix=secret.prefix,
+            role=wanted.role.value,
+            sites=sites,
+            reads_texts=wanted.reads_texts,
+            expires_at=wanted.expires_at,
+            created_by=caller.name,
+        )
+        if key is None:
+            raise NotFound("There is no such site.")
+        await _audit(transaction, caller, "createApiKey", key, after=_described(key))
+    return key, secret.text
+
+
+async def revoke_api_key(database: Database, caller: Caller, key_id: int) -> ApiKeyRow:
+    """Make a key worthless from now on. Raises NotFound, or Conflict where it already was revoked."""
+    async with database.transaction() as transaction:
+        key = await store.lock_api_key(transaction, scope=caller.scope, key_id=key_id)
+        if key is None:
+            raise NotFound("There is no such key.")
+        if key.revoked_at is not None:
+            raise Conflict(f"This key is already revoked by {key.revoked_by}.")
+        revoked = await store.revoke_api_key(
+            transaction, scope=caller.scope, key_id=key_id, revoked_by=caller.name
+        )
+        if revoked is None:
+            raise NotFound("There is no such key.")
+        await _audit(
+            transaction, caller, "revokeApiKey", key, before={"revoked": False}, after={"revoked": True}
+        )
+    return revoked
+
+
+async def list_api_keys(database: Database, scope: Scope, page: PageRequest) -> Page[ApiKeyRow]:
+    """One page of the keys whose sites all lie within the scope."""
+    async with database.connection() as connection:
+        return await store.list_api_keys(connection, scope=scope, page=page)
+
+
+async def count_api_keys(database: Database, scope: Scope, most: int) -> int:
+    """How many keys there are, counted no further than `most`."""
+    async with database.connection() as connection:
+        return await store.count_api_keys(connection, scope=scope, most=most)
+
+
+async def list_every_api_key(database: Database) -> list[ApiKeyRow]:
+    """Every key, oldest first, for whoever holds the database itself."""
+    async with database.connection() as connection:
+        return await store.list_every_api_key(connection)
+
+
+async def has_keys(database: Database) -> bool:
+    """Whether a key was ever made."""
+    async with database.connection() as connection:
+        return await store.count_api_keys(connection, scope=EVERY_SITE, most=1) > 0
+
+
+def _checked(wanted: KeyRequest) -> tuple[str, list[str] | None]:
+    name = wanted.name.strip()
+    if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
+        raise InvalidInput(f"name must hold 1 to {_MAX_NAME} printable characters.", "name")
+    if wanted.expires_at is not None and wanted.expires_at <= datetime.now(UTC):
+        raise InvalidInput("expiresAt must lie in the future.", "expiresAt")
+    if wanted.sites is None:
+        return name, None
+    sites = list(dict.fromkeys(wanted.sites))
+    if not 1 <= len(sites) <= MAX_SITES:
+        raise InvalidInput(f"siteIds must name 1 to {MAX_SITES:,} sites.", "siteIds")
+    if not all(1 <= len(site) <= _MAX_SITE and site.isprintable() for site in sites):
+        raise InvalidInput(f"siteIds must hold 1 to {_MAX_SITE} printable characters each.", "siteIds")
+    return name, sites
+
+
+def _check_powers(caller: Caller, wanted: KeyRequest) -> None:
+    if not caller.role.includes(wanted.role):
+        raise InvalidInput("A key's role cannot be above your own.", "role")
+    if wanted.reads_texts and not caller.reads_texts:
+        raise InvalidInput("You may not read texts, so a key of yours cannot either.", "readsTexts")
+    if wanted.sites is None and caller.scope.sites is not None:
+        raise InvalidInput("You may not see every site: name the key's sites.", "siteIds")
+
+
+def _described(key: ApiKeyRow) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "role": key.role,
+        "readsTexts": key.reads_texts,
+        "expiresAt": key.expires_at.isoformat() if key.expires_at else None,
+    }
+
+
+async def _audit(
+    transaction: Connection,
+    caller: Caller,
+    action: str,
+    key: ApiKeyRow,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    # One entry for each site, none of which names another: each site's admins see what concerns theirs.
+    for site_id in [None] if key.sites is None else key.sites:
+        await audit(transaction, caller, action, ("key", key.id), site_id=site_id, before=before, after=after)

@@ -1,0 +1,141 @@
+"""Who calls, by a secret: looked up in the database, and remembered for a few seconds.
+
+What is remembered is forgotten as soon as any process changes a key or ends a session, for the database tells
+(LISTEN). While notices do not arrive, nothing is remembered; where they are lost without a sign (a pooler in
+transaction mode), a caller is remembered no longer than `cache_seconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from db.api_keys import IdentityRow, find_key, mark_keys_used
+from db.errors import StatementTimeout, Unavailable
+from db.notices import ACCESS_CHANGED, watch
+from db.pool import Connection, Database
+from db.sessions import find_session
+from resolvers.callers import Caller, caller_of_key, caller_of_session
+from resolvers.secrets import hash_of, is_key, is_token
+
+log = logging.getLogger(__name__)
+
+MAX_REMEMBERED = 10_000
+USES_WRITTEN_EVERY = 10.0
+"""Seconds between writes of last_used_at."""
+_FIRST_NOTICE_WAIT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    caller: Caller
+    key_id: int | None
+    expires_at: datetime | None
+    until: float
+
+
+class Authentication:
+    """Finds callers by the secrets they send, for one process. `keep_up` must run beside it."""
+
+    def __init__(self, database: Database, *, cache_seconds: float = 5.0) -> None:
+        self._database = database
+        self._cache_seconds = cache_seconds
+        self._remembered: dict[bytes, _Remembered] = {}
+        self._used: dict[int, datetime] = {}
+        self._listening = asyncio.Event()
+        # Counts what was heard, so that a lookup which was overtaken by a change is not remembered.
+        self._changes = 0
+
+    async def by_key(self, key: str) -> Caller | None:
+        """The caller of an API key; None where it is unknown, expired or revoked."""
+        if not is_key(key):
+            return None
+        found = await self._find(hash_of(key), self._look_up_key)
+        if found is None:
+            return None
+        if found.key_id is not None:
+            self._used[found.key_id] = datetime.now(UTC)
+        return found.caller
+
+    async def by_session(self, secret: str) -> Caller | None:
+        """The caller of a browser's session; None where there is none, or its time is over."""
+        if not is_token(secret):
+            return None
+        found = await self._find(hash_of(secret), self._look_up_session)
+        return found.caller if found else None
+
+    def forget(self) -> None:
+        """Look every caller up again."""
+        self._changes += 1
+        self._remembered.clear()
+
+    async def keep_up(self) -> None:
+        """Hear of changes and write when keys were used, until cancelled."""
+        listening = watch(
+            self._database.dsn, ACCESS_CHANGED, heard=self.forget, listening=self._set_listening
+        )
+        await asyncio.gather(listening, self._write_uses_now_and_then())
+
+    async def until_listening(self) -> None:
+        """Wait until changes are heard, though not for long: without them all works, only slower."""
+        waiting = asyncio.ensure_future(self._listening.wait())
+        await asyncio.wait({waiting}, timeout=_FIRST_NOTICE_WAIT)
+        waiting.cancel()
+
+    async def write_uses(self) -> None:
+        """Write when keys were used last. What cannot be written is dropped: the next use comes soon."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            async with self._database.connection() as connection:
+                await mark_keys_used(connection, used)
+        except (Unavailable, StatementTimeout) as error:
+            log.warning("the last use of %d keys was not written: %s", len(used), error)
+
+    async def _write_uses_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(USES_WRITTEN_EVERY)
+            await self.write_uses()
+
+    def _set_listening(self, listening: bool) -> None:
+        self.forget()
+        if listening:
+            self._listening.set()
+        else:
+            self._listening.clear()
+
+    async def _find(
+        self, secret_hash: bytes, look_up: Callable[[Connection, bytes], Awaitable[_Remembered | None]]
+    ) -> _Remembered | None:
+        found = self._remembered.get(secret_hash)
+        if found is not None and self._holds(found):
+            return found
+        changes = self._changes
+        async with self._database.connection() as connection:
+            found = await look_up(connection, secret_hash)
+        if found is not None and self._listening.is_set() and changes == self._changes:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[secret_hash] = found
+        return found
+
+    def _holds(self, found: _Remembered) -> bool:
+        if time.monotonic() >= found.until:
+            return False
+        return found.expires_at is None or found.expires_at > datetime.now(UTC)
+
+    async def _look_up_key(self, connection: Connection, key_hash: bytes) -> _Remembered | None:
+        row = await find_key(connection, key_hash=key_hash)
+        return self._to_remember(row, caller_of_key(row), row.id) if row else None
+
+    async def _look_up_session(self, connection: Connection, session_hash: bytes) -> _Remembered | None:
+        row = await find_session(connection, session_hash=session_hash)
+        return self._to_remember(row, caller_of_session(row), None) if row else None
+
+    def _to_remember(self, row: IdentityRow, caller: Caller, key_id: int | None) -> _Remembered:
+        return _Remembered(caller, key_id, row.expires_at, time.monotonic() + self._cache_seconds)

@@ -1,0 +1,78 @@
+"""graph -> resolvers -> db, never back; each library in its room. The contracts are in pyproject.toml."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FLOORS = ("graph", "resolvers", "db")
+
+
+def test_the_contracts_are_kept(repository: Path) -> None:
+    # Beside the tests' own interpreter, so that the installed packages are those under test.
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    answer = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=100, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "3 kept, 0 broken" in answer.stdout
+
+
+def test_a_step_back_breaks_a_contract(repository: Path, tmp_path: Path) -> None:
+    for floor in FLOORS:
+        (tmp_path / floor).mkdir()
+        (tmp_path / floor / "__init__.py").write_text("")
+    (tmp_path / "db" / "rooms.py").write_text("import strawberry\nimport resolvers.rooms\n")
+    (tmp_path / "resolvers" / "rooms.py").write_text("import psycopg\n")
+    (tmp_path / "pyproject.toml").write_text((repository / "pyproject.toml").read_text())
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert answer.returncode == 1
+    assert "0 kept, 3 broken" in answer.stdout
+
+
+def _modules(repository: Path) -> list[Path]:
+    return [path for floor in FLOORS for path in sorted((repository / floor).rglob("*.py"))]
+
+
+def test_only_the_settings_read_the_environment(repository: Path) -> None:
+    readers = set()
+    for path in _modules(repository):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+                readers.add(path.relative_to(repository).as_posix())
+    allowed = {"graph/config.py"}
+    # What a child process of the embedded server gets is no setting of ours.
+    assert readers - allowed <= {"db/embedded_process.py", "db/embedded_place.py"}
+    assert allowed <= readers
+
+
+@pytest.mark.parametrize("word", ["utils", "helpers", "common", "base"])
+def test_no_module_is_named_for_nothing(repository: Path, word: str) -> None:
+    assert [path for path in _modules(repository) if path.stem == word or path.parent.name == word] == []
+
+
+def test_the_store_is_reached_with_a_scope(repository: Path) -> None:
+    """A text that names a site-owned table and reads or changes it is a `SiteStatement`, or says why not."""
+    known = {
+        # Asks for privileges, not for rows.
+        "db/checks.py",
+        # Commands of whoever runs the server, who sees every site.
+        "db/demo.py",
+        "db/imports.py",
+    }
+    plain = set()
+    for path in _modules(repository):
+        text = path.read_text(encoding="utf-8")
+        owned = any(
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and any(f"{verb} biz.ai_" in node.value for verb in ("FROM", "UPDATE", "INTO"))
+            for node in ast.walk(ast.parse(text))
+        )
+        if owned and "SiteStatement(" not in text:
+            plain.add(path.relative_to(repository).as_posix())
+    assert {path for path in plain if not path.startswith("db/")} == set()
+    assert plain <= known
