@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -103,7 +103,9 @@ async def estimate_batch(
     if not caller.scope.includes(site_id):
         raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
-        estimates = await _estimate_apps(transaction, caller.scope.narrow(site_id), apps, len(members))
+        estimates = await estimate_apps(
+            transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
+        )
         batch = await store.insert_batch(
             transaction,
             scope=caller.scope,
@@ -154,22 +156,23 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
     return confirmed
 
 
-async def _estimate_apps(
-    connection: Connection, scope: Scope, apps: list[str], members: int
+async def estimate_apps(
+    connection: Connection, scope: Scope, calls: Mapping[str, int]
 ) -> list[dict[str, Any]]:
+    """What so many calls of each app are expected to cost, as `app_estimates` of a batch has it."""
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HISTORY
     history = {
         row.app_type: row
-        for row in await mean_tokens_by_app(connection, scope=scope, app_types=apps, since=since)
+        for row in await mean_tokens_by_app(connection, scope=scope, app_types=list(calls), since=since)
     }
     return [
         {
             "app_type": app,
-            "calls": members,
+            "calls": count,
             "mean_tokens": float(history[app].mean) if app in history else float(DEFAULT_TOKENS),
             "sample_size": history[app].sample_size if app in history else 0,
         }
-        for app in apps
+        for app, count in calls.items()
     ]
 
 
