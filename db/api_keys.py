@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import LiteralString, NamedTuple
 
@@ -75,6 +75,10 @@ INSERT_API_KEY = KeyStatement(
     RETURNING {API_KEY_COLUMNS}"""
 )
 
+GET_API_KEYS = KeyStatement(
+    f"SELECT {API_KEY_COLUMNS} FROM runglass.api_keys WHERE id = ANY(%(ids)s) AND {{scope}}"
+)
+
 LOCK_API_KEY = KeyStatement(
     f"SELECT {API_KEY_COLUMNS} FROM runglass.api_keys WHERE id = %(id)s AND {{scope}} FOR UPDATE"
 )
@@ -139,6 +143,11 @@ async def list_api_keys(connection: Connection, *, scope: Scope, page: PageReque
     keys, order, values = keyset(page)
     statement = KeyStatement(f"SELECT {API_KEY_COLUMNS} FROM runglass.api_keys WHERE {{scope}}{keys}{order}")
     return page_of(page, await fetch_all(connection, ApiKeyRow, statement, scope, values))
+
+
+async def get_api_keys(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ApiKeyRow]:
+    """The keys with these ids that the scope may see, in no order."""
+    return await fetch_all(connection, ApiKeyRow, GET_API_KEYS, scope, {"ids": list(ids)})
 
 
 async def list_every_api_key(connection: Connection) -> list[ApiKeyRow]:

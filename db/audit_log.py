@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
@@ -55,6 +56,10 @@ VALUES (
 )
 """
 
+GET_AUDIT_ENTRIES = SiteStatement(
+    f"SELECT {AUDIT_COLUMNS} FROM runglass.audit_log WHERE id = ANY(%(ids)s) AND {{scope}}"
+)
+
 _FRAGMENTS: dict[str, LiteralString] = {
     "actor": "actor = %(actor)s",
     "actor_id": "actor_id = %(actor_id)s",
@@ -93,6 +98,11 @@ async def insert_audit_entry(
             "after": None if after is None else Jsonb(after),
         },
     )
+
+
+async def get_audit_entries(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AuditRow]:
+    """The entries with these ids that lie in the scope, in no order."""
+    return await fetch_all(connection, AuditRow, GET_AUDIT_ENTRIES, scope, {"ids": list(ids)})
 
 
 async def list_audit_log(

@@ -15,6 +15,8 @@ from uuid import UUID
 from aiodataloader import DataLoader
 
 from db.alerts import AlertRow, get_alerts
+from db.api_keys import ApiKeyRow, get_api_keys
+from db.audit_log import AuditRow, get_audit_entries
 from db.batches import BatchRow, get_batches
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
@@ -138,6 +140,16 @@ class Loaders:
     def cache_results(self) -> Loader[int, CacheResultRow]:
         """Cached answers by entry id."""
         return self._by_id("cache_results", get_cache_results)
+
+    @property
+    def api_keys(self) -> Loader[int, ApiKeyRow]:
+        """Keys by id."""
+        return self._by_id("api_keys", get_api_keys)
+
+    @property
+    def audit_entries(self) -> Loader[int, AuditRow]:
+        """Entries of the audit log by id."""
+        return self._by_id("audit_entries", get_audit_entries)
 
     @property
     def runs_of_jobs(self) -> Loader[PageKey, Page[RunLogRow]]:

@@ -10,6 +10,7 @@ from typing import Any, LiteralString, NamedTuple
 from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, contains, present, status_among
+from db.errors import InvalidValue
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
@@ -77,9 +78,9 @@ class RunLogFilter:
 
 RUN_LOG_COLUMNS: LiteralString = """
     id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
-    coalesce(tokens_used, 0), prompt_tokens, completion_tokens, latency_ms, coalesce(status, ''),
-    error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id, external_id,
-    created_at, finished_at"""
+    coalesce(tokens_used, 0)::bigint, prompt_tokens, completion_tokens, latency_ms::bigint,
+    coalesce(status, ''), error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id,
+    external_id, created_at, finished_at"""
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -270,7 +271,7 @@ async def record_runs(
 
     `runs` have the table's column names; tokens_used is None for the sum of the parts. The caller has checked
     that each site is within its scope and that no external id stands twice. Gives the ids in the order of
-    `runs`, and how many were added.
+    `runs`, and how many were added. Raises InvalidValue where a value does not fit its column.
     """
     claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
     new = {(row.site_id, row.external_id) for row in claimed}
@@ -285,6 +286,10 @@ async def record_runs(
     if fresh:
         added = await fetch_all(connection, RecordedRow, INSERT_RUNS, scope, {"runs": Jsonb(fresh)})
     ids |= {(row.site_id, row.external_id): row.id for row in added if row.external_id is not None}
+    if any(
+        run["external_id"] is not None and (run["site_id"], run["external_id"]) not in ids for run in runs
+    ):
+        raise InvalidValue("a site id is not written as its column writes it (007 for 7)")
     # Rows without an external id come back in the order in which they went in.
     unnamed = iter([row.id for row in added if row.external_id is None])
     keys = [(run["site_id"], run["external_id"]) for run in runs]

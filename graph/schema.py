@@ -22,6 +22,8 @@ from graph.queries import Query
 from graph.refusals import EXCEPTION_HANDLERS
 from graph.scalars import SCALARS
 from graph.types.alerts import Alert
+from graph.types.api_keys import ApiKey
+from graph.types.audit_log import AuditEntry
 from graph.types.batches import Batch
 from graph.types.cache import CacheEntry
 from graph.types.run_logs import RunLog
@@ -31,7 +33,7 @@ schema = strawberry.Schema(
     Query,
     Mutation,
     # What `node` may give.
-    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry],
+    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, ApiKey, AuditEntry],
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )

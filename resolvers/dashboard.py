@@ -85,7 +85,12 @@ async def load_blocks(database: Database, limits: Limits, blocks: Sequence[Block
     """Read these blocks on one connection, their statements sent together."""
     now = datetime.now(UTC)
     async with database.pipeline() as connection:
-        values = await asyncio.gather(*(_load(connection, block, now, limits) for block in blocks))
+        loads = [asyncio.ensure_future(_load(connection, block, now, limits)) for block in blocks]
+        try:
+            values = await asyncio.gather(*loads)
+        finally:
+            # Where one fails, the connection must not be given back while another still uses it.
+            await asyncio.wait(loads)
     return dict(zip(blocks, values, strict=True))
 
 

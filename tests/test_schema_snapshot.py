@@ -88,7 +88,11 @@ def test_sums_and_counts_of_tokens_pass_32_bits() -> None:
     assert narrow == set()
 
 
-@pytest.mark.parametrize("name", [name for name in OWN_TYPES if name.endswith("Status")])
+# The status of a key is worked out by us, not stored by others.
+STORED_STATUSES = [name for name in OWN_TYPES if name.endswith("Status") and name != "ApiKeyStatus"]
+
+
+@pytest.mark.parametrize("name", STORED_STATUSES)
 def test_every_status_has_a_member_for_words_that_others_store(name: str) -> None:
     kind = OWN_TYPES[name]
     assert isinstance(kind, GraphQLEnumType)
@@ -126,5 +130,8 @@ def test_every_list_is_a_connection_of_pages() -> None:
 def test_every_object_with_an_id_is_a_node() -> None:
     node = OWN_TYPES["Node"]
     for name, kind in OWN_TYPES.items():
+        # What admins alone may see is found by its own list, not by `node`.
+        if name in ("ApiKey", "AuditEntry"):
+            continue
         if isinstance(kind, GraphQLObjectType) and "id" in kind.fields:
             assert node in kind.interfaces, name

@@ -12,12 +12,13 @@ from db.api_keys import ApiKeyRow
 from graph.ids import Kind, print_id
 from graph.pagination import Connection
 from graph.types.fields import resolved
+from graph.types.node import Node
 from graph.types.statuses import described
 from graph.types.viewer import Role
 
 
 @strawberry.enum(description="Whether a key may be used.")
-class ApiKeyStatus(Enum):
+class ApiKeyState(Enum):
     """Worked out from revoked_at and expires_at."""
 
     ACTIVE = described("active", "It may be used.")
@@ -37,14 +38,14 @@ def _sites(root: strawberry.Parent[ApiKeyRow]) -> list[strawberry.ID] | None:
     return None if root.sites is None else [strawberry.ID(site) for site in root.sites]
 
 
-def _status(root: strawberry.Parent[ApiKeyRow]) -> ApiKeyStatus:
+def _state(root: strawberry.Parent[ApiKeyRow]) -> ApiKeyState:
     if root.revoked_at is not None:
-        return ApiKeyStatus.REVOKED
-    return ApiKeyStatus.EXPIRED if root.is_expired else ApiKeyStatus.ACTIVE
+        return ApiKeyState.REVOKED
+    return ApiKeyState.EXPIRED if root.is_expired else ApiKeyState.ACTIVE
 
 
 @strawberry.type(description="What a script signs in with. The key itself is shown once and kept nowhere.")
-class ApiKey:
+class ApiKey(Node):
     """Resolved from an `ApiKeyRow`."""
 
     id: strawberry.ID = resolved(_id, "The typed id, such as key_3.")
@@ -55,7 +56,7 @@ class ApiKey:
     reads_texts: bool = strawberry.field(
         description="Whether it may read prompts, responses and cached answers."
     )
-    status: ApiKeyStatus = resolved(_status, "Whether it may be used.")
+    state: ApiKeyState = resolved(_state, "Whether it may be used.")
     expires_at: datetime | None = strawberry.field(description="Until when it may be used; null for ever.")
     last_used_at: datetime | None = strawberry.field(
         description="When it was used last, to the minute; null for never."

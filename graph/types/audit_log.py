@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import strawberry
@@ -14,6 +15,7 @@ from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 from graph.pagination import Connection
 from graph.types.fields import resolved
+from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 
 _TYPED = frozenset(Kind)
@@ -31,7 +33,7 @@ def _target_id(root: strawberry.Parent[AuditRow]) -> strawberry.ID | None:
 
 
 @strawberry.type(description="One change: who made it, what it changed, when and from where.")
-class AuditEntry:
+class AuditEntry(Node):
     """Resolved from an `AuditRow`."""
 
     id: strawberry.ID = resolved(_id, "The typed id, such as audit_9.")
@@ -51,6 +53,11 @@ class AuditEntry:
     )
     before: JSON | None = strawberry.field(description="What changed, as it was before.")
     after: JSON | None = strawberry.field(description="What changed, as it was afterwards.")
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, AuditRow)
 
 
 @strawberry.type(description="A page of the audit log, newest first.")

@@ -16,7 +16,7 @@ mutation ($input: CreateApiKeyInput!) {
     ... on CreatedApiKey {
       secret
       apiKey {
-        id name keyPrefix role siteIds readsTexts status
+        id name keyPrefix role siteIds readsTexts state
         expiresAt lastUsedAt createdBy createdAt revokedBy revokedAt
       }
     }
@@ -46,7 +46,7 @@ def test_the_key_works_and_is_shown_once(api: Api, store: Store) -> None:
         "role": "OPERATOR",
         "siteIds": ["tokyo", "berlin"],
         "readsTexts": True,
-        "status": "ACTIVE",
+        "state": "ACTIVE",
         "expiresAt": None,
         "lastUsedAt": None,
         "createdBy": "tests",

@@ -10,7 +10,7 @@ REVOKE = """
 mutation ($id: ID!) {
   revokeApiKey(input: {keyId: $id}) {
     __typename
-    ... on ApiKey { id status revokedBy revokedAt }
+    ... on ApiKey { id state revokedBy revokedAt }
     ... on Refusal { code message }
   }
 }
@@ -31,7 +31,7 @@ def test_a_revoked_key_is_refused(api: Api, store: Store) -> None:
     assert revoked == {
         "__typename": "ApiKey",
         "id": f"key_{number(store)}",
-        "status": "REVOKED",
+        "state": "REVOKED",
         "revokedBy": "tests",
     }
     assert key.error("{ viewer { name } }")["code"] == "UNAUTHENTICATED"
@@ -70,7 +70,7 @@ def test_a_key_that_reaches_further_is_as_absent_as_none(
 
 def test_an_admin_may_revoke_its_own_key(api: Api, store: Store) -> None:
     admin = api.as_key(role="admin", sites=["berlin", "tokyo"], name="own")
-    assert admin.data(REVOKE, {"id": f"key_{number(store, 'own')}"})["revokeApiKey"]["status"] == "REVOKED"
+    assert admin.data(REVOKE, {"id": f"key_{number(store, 'own')}"})["revokeApiKey"]["state"] == "REVOKED"
     assert admin.error("{ viewer { name } }")["code"] == "UNAUTHENTICATED"
 
 

@@ -9,7 +9,7 @@ from tests.conftest import Api, Client, Store
 KEYS = """
 query ($first: Int, $after: String, $last: Int, $before: String) {
   apiKeys(first: $first, after: $after, last: $last, before: $before) {
-    edges { cursor node { id name status siteIds } }
+    edges { cursor node { id name state siteIds } }
     pageInfo { hasNextPage hasPreviousPage endCursor }
     totalCount { count isExact }
   }
@@ -55,8 +55,8 @@ def test_what_became_of_a_key_is_told(api: Api, store: Store) -> None:
         api.as_key(name=name)
     store.rows("UPDATE runglass.api_keys SET expires_at = now() WHERE name = 'expired'")
     store.rows("UPDATE runglass.api_keys SET revoked_at = now() WHERE name = 'revoked'")
-    statuses = {edge["node"]["name"]: edge["node"]["status"] for edge in api.data(KEYS)["apiKeys"]["edges"]}
-    assert statuses == {"active": "ACTIVE", "expired": "EXPIRED", "revoked": "REVOKED", "tests": "ACTIVE"}
+    statees = {edge["node"]["name"]: edge["node"]["state"] for edge in api.data(KEYS)["apiKeys"]["edges"]}
+    assert statees == {"active": "ACTIVE", "expired": "EXPIRED", "revoked": "REVOKED", "tests": "ACTIVE"}
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
@@ -65,8 +65,19 @@ def test_only_admins_see_keys(api: Api, role: str) -> None:
 
 
 def test_many_keys_cost_no_more_statements_than_one(api: Api) -> None:
-    query = "{ apiKeys { edges { node { id role siteIds status createdBy } } } }"
+    query = "{ apiKeys { edges { node { id role siteIds state createdBy } } } }"
     one = api.statements(query)
     for index in range(20):
         api.as_key(name=f"key {index}")
     assert api.statements(query) == one == 1
+
+
+@pytest.mark.parametrize("kind", ["key", "audit"])
+def test_a_node_of_admins_is_absent_to_others(api: Api, store: Store, kind: str) -> None:
+    api.data('mutation { invalidateCache(input: {siteId: "berlin"}) { __typename } }')
+    query = "query ($id: ID!) { node(id: $id) { __typename id } }"
+    variables = {"id": f"{kind}_1"}
+    found = {"key": "ApiKey", "audit": "AuditEntry"}[kind]
+    assert api.data(query, variables)["node"] == {"__typename": found, "id": f"{kind}_1"}
+    for role in ("viewer", "operator"):
+        assert api.as_key(role=role).data(query, variables) == {"node": None}

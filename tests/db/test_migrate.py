@@ -1,0 +1,121 @@
+"""Migrations: applied once, in order, by one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from db.migrate import MigrationError, apply_migrations, known_migrations
+from tests.conftest import Store
+
+LEDGER = "SELECT number, name, checksum, applied_at FROM runglass.migrations ORDER BY number"
+
+
+def rows(dsn: str, statement: str) -> list[Any]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def apply(dsn: str, folder: Path | None = None) -> list[str]:
+    return asyncio.run(apply_migrations(dsn, folder=folder) if folder else apply_migrations(dsn))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two small migrations, the second of which needs the first."""
+    (tmp_path / "0001_first.sql").write_text("CREATE TABLE first (id integer); INSERT INTO first VALUES (1)")
+    (tmp_path / "0002_second.sql").write_text("ALTER TABLE first ADD COLUMN name text")
+    return tmp_path
+
+
+def test_every_file_is_applied_once_in_order_and_written_down(empty_dsn: str) -> None:
+    names = [migration.name for migration in known_migrations()]
+    assert names == sorted(names)
+    assert apply(empty_dsn) == names
+    ledger = rows(empty_dsn, LEDGER)
+    assert [name for _, name, _, _ in ledger] == names
+    assert [checksum for _, _, checksum, _ in ledger] == [each.checksum for each in known_migrations()]
+
+
+def test_the_second_time_nothing_is_done(dsn: str) -> None:
+    before = rows(dsn, LEDGER)
+    assert apply(dsn) == []
+    assert rows(dsn, LEDGER) == before
+
+
+def test_only_what_is_missing_is_applied(empty_dsn: str, folder: Path) -> None:
+    (folder / "0002_second.sql").rename(folder / "later")
+    assert apply(empty_dsn, folder) == ["0001_first"]
+    (folder / "later").rename(folder / "0002_second.sql")
+    assert apply(empty_dsn, folder) == ["0002_second"]
+    assert rows(empty_dsn, "SELECT id, name FROM first") == [(1, None)]
+
+
+def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty_dsn: str, folder: Path) -> None:
+    apply(empty_dsn, folder)
+    with (folder / "0001_first.sql").open("a") as file:
+        file.write("-- a word more")
+    (folder / "0003_third.sql").write_text("CREATE TABLE third ()")
+    with pytest.raises(MigrationError, match="0001_first was changed after it was applied"):
+        apply(empty_dsn, folder)
+    assert rows(empty_dsn, "SELECT to_regclass('third')") == [(None,)]
+
+
+def test_a_database_of_a_newer_version_is_refused(empty_dsn: str, folder: Path) -> None:
+    apply(empty_dsn, folder)
+    (folder / "0002_second.sql").unlink()
+    with pytest.raises(MigrationError, match="holds migration 0002_second, unknown to this version"):
+        apply(empty_dsn, folder)
+
+
+def test_of_a_file_that_fails_nothing_stays(empty_dsn: str, folder: Path) -> None:
+    (folder / "0002_second.sql").write_text(
+        "CREATE TABLE second (); INSERT INTO first VALUES (2); SELECT 1 / 0"
+    )
+    with pytest.raises(MigrationError, match="0002_second failed: division by zero"):
+        apply(empty_dsn, folder)
+    assert rows(empty_dsn, "SELECT to_regclass('second'), (SELECT count(*) FROM first)") == [(None, 1)]
+    assert [name for _, name, _, _ in rows(empty_dsn, LEDGER)] == ["0001_first"]
+
+    (folder / "0002_second.sql").write_text("CREATE TABLE second ()")
+    assert apply(empty_dsn, folder) == ["0002_second"]
+
+
+def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="cannot be reached") as caught:
+        apply(f"host={tmp_path} dbname=nothing")
+    assert "\n" not in str(caught.value)
+
+
+def _apply_and_tell(dsn: str, folder: str, answers: Any) -> None:
+    answers.put(asyncio.run(apply_migrations(dsn, folder=Path(folder))))
+
+
+def test_eight_processes_at_once_apply_each_file_once(empty_dsn: str, folder: Path) -> None:
+    shutil.copytree(folder, folder / "slow", ignore=shutil.ignore_patterns("slow"))
+    slow = folder / "slow"
+    for path in slow.glob("*.sql"):
+        path.write_text("SELECT pg_sleep(0.05); " + path.read_text())
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=_apply_and_tell, args=(empty_dsn, str(slow), answers)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    applied = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert sorted(map(len, applied)) == [0] * 7 + [2]
+    assert rows(empty_dsn, "SELECT count(*) FROM first") == [(1,)]
+
+
+def test_the_template_of_the_tests_is_migrated(store: Store) -> None:
+    assert store.value("SELECT count(*) FROM runglass.migrations") == len(known_migrations())

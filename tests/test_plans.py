@@ -1,0 +1,233 @@
+"""The hot statements run along their indexes on 200,000 rows, however much of the log there is.
+
+The app itself runs them; a cursor asks PostgreSQL for the plan of each before it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import Api, Store
+
+ROWS = 200_000
+FILL = f"""
+SET session_replication_role = replica;
+INSERT INTO biz.ai_run_logs
+    (site_id, app_type, member_id, session_id, status, error_message, alert_status, tokens_used, latency_ms,
+     trigger_job_id, created_at)
+SELECT 'site' || n % 20, 'app' || n % 50, 'm' || n % 5000, 's' || n % 20000,
+    CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 97 = 0 THEN 'running' ELSE 'success' END,
+    CASE WHEN n % 50 = 0 THEN 'error ' || n END,
+    CASE WHEN n % 50 = 0 AND n % 100 = 0 THEN 'acknowledged' END,
+    n % 1000, n % 30000, CASE WHEN n % 40 = 0 THEN n / 40 END,
+    now() - n * interval '26 seconds'
+FROM generate_series(1, {ROWS}) AS n;
+INSERT INTO biz.ai_trigger_jobs (site_id, event_type, member_id, status, retry_of_id, created_at)
+SELECT 'site' || n % 20, 'order', 'm' || n % 5000,
+    CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 60 = 0 THEN 'skipped_duplicate' ELSE 'success' END,
+    CASE WHEN n % 100 = 0 THEN n / 2 END, now() - n * interval '26 seconds'
+FROM generate_series(1, {ROWS // 4}) AS n;
+INSERT INTO biz.ai_cache (site_id, cache_type, target_id, created_at)
+SELECT 'site' || n % 20, 'app' || n % 50, 'm' || n % 5000, now() - n * interval '26 seconds'
+FROM generate_series(1, {ROWS // 4}) AS n;
+SET session_replication_role = origin;
+"""
+
+
+class ExplainingCursor(psycopg.AsyncCursor[Any]):
+    """Keeps the plan of every statement that reads the three tables."""
+
+    plans: list[str] = []
+
+    async def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        if isinstance(query, str) and "biz.ai_" in query and query.lstrip(" \n(").startswith("SELECT"):
+            plan = psycopg.AsyncCursor(self.connection)
+            await plan.execute("EXPLAIN " + query, params, prepare=False)
+            ExplainingCursor.plans.append("\n".join(line for (line,) in await plan.fetchall()))
+        return await super().execute(query, params, **kwargs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def log(module_store: Store) -> None:
+    """Sixty days of twenty sites, fifty apps, five thousand members, two alerts in a hundred runs."""
+    module_store.connection.execute(FILL)
+    for table in ("ai_run_logs", "ai_trigger_jobs", "ai_cache"):
+        module_store.connection.execute(f"ANALYZE biz.{table}")
+
+
+@pytest.fixture(scope="module")
+def explained(module_dsn: str, log: None) -> Iterator[Callable[..., list[str]]]:
+    """Gives the plans of the statements that an operation runs."""
+    api = Api(module_dsn, cursor_factory=ExplainingCursor)
+
+    def plans(query: str, variables: dict[str, Any] | None = None) -> list[str]:
+        ExplainingCursor.plans = []
+        api.data(query, variables)
+        return ExplainingCursor.plans
+
+    yield plans
+    api.close()
+
+
+# A sort of less than this is one of a member's rows, say, and does not grow with the log.
+FEW_ROWS = 1000
+SCAN = re.compile(
+    r"(Seq|Index|Index Only|Bitmap Index|Bitmap Heap) Scan(?: Backward)?(?: using (\S+))? on (\S+)"
+    r".*?rows=(\d+)"
+)
+SORT = re.compile(r"Sort  \(cost=\S+ rows=(\d+)")
+
+
+def indexes_used(plan: str, more_than: int = 0) -> set[str]:
+    """The indexes by which more rows than that are found; nothing that has rows is read or sorted whole."""
+    assert all(int(rows) < FEW_ROWS for rows in SORT.findall(plan)), plan
+    used = set()
+    for kind, index, relation, rows in SCAN.findall(plan):
+        assert kind != "Seq" or relation in EMPTY, plan
+        if kind not in ("Seq", "Bitmap Heap") and int(rows) > more_than:
+            used.add(INDEX_OF[index or relation])
+    return used
+
+
+def assert_runs_along(plan: str, index: str) -> None:
+    """The rows are found by this index; a partition that has none of them is looked into by any."""
+    assert index in indexes_used(plan), plan
+    assert indexes_used(plan, more_than=1) <= {index}, plan
+
+
+EMPTY: set[str] = set()
+INDEX_OF: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def names(module_store: Store, log: None) -> None:
+    """The index of the whole table that each partition's index belongs to; and which partitions are empty."""
+    rows = module_store.rows(
+        """
+        SELECT class.relname AS name, coalesce(parent.relname, class.relname) AS whole
+        FROM pg_class AS class
+        LEFT JOIN pg_inherits ON inhrelid = class.oid
+        LEFT JOIN pg_class AS parent ON parent.oid = inhparent
+        WHERE class.relkind IN ('i', 'I') AND class.relnamespace = 'biz'::regnamespace
+        """
+    )
+    INDEX_OF.update({row["name"]: row["whole"] for row in rows})
+    empty = module_store.rows(
+        "SELECT relname FROM pg_class"
+        " WHERE relnamespace = 'biz'::regnamespace AND relkind = 'r' AND relpages = 0"
+    )
+    EMPTY.update(row["relname"] for row in empty)
+
+
+PAGE = "edges { cursor node { id } } pageInfo { hasNextPage }"
+LISTS = {
+    "newest runs": ("runLogs", "", "run_logs_newest"),
+    "runs of a site": ("runLogs", 'siteId: "site3"', "run_logs_by_site"),
+    "runs of an app": ("runLogs", 'appType: "app3"', "run_logs_by_app"),
+    "runs of an app of a site": ("runLogs", 'siteId: "site3", appType: "app3"', "run_logs_by_site_app"),
+    "runs of a member": ("runLogs", 'memberId: "m77"', "run_logs_by_member"),
+    "runs of a session": ("runLogs", 'sessionId: "s77"', "run_logs_by_session"),
+    "newest alerts": ("alerts", "", "alerts_newest"),
+    "alerts of a site": ("alerts", 'siteId: "site0"', "alerts_by_site"),
+    "pending alerts": ("alerts", "alertStatus: [PENDING]", "pending_alerts_newest"),
+    "pending alerts of a site": (
+        "alerts",
+        'siteId: "site10", alertStatus: [PENDING]',
+        "pending_alerts_by_site",
+    ),
+    "newest jobs": ("triggerJobs", "", "trigger_jobs_newest"),
+    "jobs of a site": ("triggerJobs", 'siteId: "site3"', "trigger_jobs_by_site"),
+    "jobs of a member": ("triggerJobs", 'memberId: "m77"', "trigger_jobs_by_member"),
+    "newest cache entries": ("cacheEntries", "", "cache_newest"),
+    "cache entries of a site": ("cacheEntries", 'siteId: "site3"', "cache_by_site"),
+}
+
+
+@pytest.mark.parametrize("sort", ["CREATED_AT_DESC", "CREATED_AT_ASC"])
+@pytest.mark.parametrize("name", LISTS)
+def test_a_page_runs_along_its_index_wherever_it_lies(
+    explained: Callable[..., list[str]], module_store: Store, name: str, sort: str
+) -> None:
+    field, condition, index = LISTS[name]
+    query = f"""
+    query ($after: String, $before: String, $last: Int) {{
+      {field}(filter: {{{condition}}}, sort: {sort}, after: $after, before: $before, last: $last) {{ {PAGE} }}
+    }}
+    """
+    (plan,) = explained(query)
+    assert_runs_along(plan, index)
+    (plan,) = explained(query, {"last": 50})
+    assert_runs_along(plan, index)
+    kind = {"runLogs": "run", "alerts": "alert", "triggerJobs": "job", "cacheEntries": "cache"}[field]
+    microseconds = module_store.value("SELECT (extract(epoch FROM now() - interval '3 days') * 1e6)::bigint")
+    for place in ({"after": cursor(kind, microseconds)}, {"before": cursor(kind, microseconds), "last": 20}):
+        (plan,) = explained(query, place)
+        assert_runs_along(plan, index)
+
+
+def cursor(kind: str, microseconds: int) -> str:
+    return urlsafe_b64encode(f"{kind}:{microseconds}:5".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "indexes"),
+    [
+        ("runLogs", "status: [RUNNING]", {"run_logs_by_other_status"}),
+        (
+            "runLogs",
+            "status: [FAILED, TIMEOUT]",
+            {"run_logs_by_other_status", "alerts_newest"},
+        ),
+        ("runLogs", 'errorContains: "error"', {"run_logs_with_error"}),
+        ("runLogs", 'memberId: "m50", status: [FAILED]', {"run_logs_by_member", "alerts_newest"}),
+        ("triggerJobs", "status: [FAILED]", {"trigger_jobs_by_status", "trigger_jobs_newest"}),
+        ("cacheEntries", 'siteId: "site3", appType: "app3", memberId: "m3"', {"cache_by_target"}),
+    ],
+)
+def test_filters_find_their_rows_by_an_index(
+    explained: Callable[..., list[str]], name: str, condition: str, indexes: set[str]
+) -> None:
+    (plan,) = explained(f"{{ {name}(filter: {{{condition}}}) {{ {PAGE} }} }}")
+    assert indexes_used(plan) & indexes, plan
+    assert indexes_used(plan, more_than=1) <= indexes, plan
+
+
+def test_what_hangs_on_a_job_is_found_by_its_index(explained: Callable[..., list[str]]) -> None:
+    plans = explained(
+        "{ triggerJobs { edges { node { id retryOf { id } runLogs(first: 3) { edges { node { id } }"
+        " totalCount { count } } retries(first: 3) { edges { node { id } } totalCount { count } } } } } }"
+    )
+    assert len(plans) >= 5
+    for plan in plans:
+        assert indexes_used(plan), plan
+    used = set().union(*map(indexes_used, plans))
+    assert used >= {"trigger_jobs_newest", "trigger_jobs_by_retry_of", "run_logs_by_job"}
+
+
+def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callable[..., list[str]]) -> None:
+    for site in ("", '(siteId: "site3")'):
+        plans = explained(f"{{ dashboard{site} {{ appHealth {{ lastStatus }} recentAlerts {{ id }} }} }}")
+        for plan in plans:
+            assert indexes_used(plan), plan
+    numbers = explained(
+        "{ dashboard { today { calls latency { p50 } } trend { calls } appDistribution { share }"
+        " budget { daily { used } } } budget { monthly { used } } }"
+    )
+    assert numbers == []
+
+
+def test_an_object_is_found_by_its_id(explained: Callable[..., list[str]]) -> None:
+    plans = explained(
+        '{ runLog(id: "run_5") { id requestPrompt } alert(id: "alert_50") { id }'
+        ' triggerJob(id: "job_5") { id }'
+        ' node(id: "cache_5") { ... on CacheEntry { id result } } }'
+    )
+    assert len(plans) == 6
+    for plan in plans:
+        assert indexes_used(plan), plan

@@ -1,0 +1,158 @@
+"""Statements over site-owned tables cannot run without a scope."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.api_keys import KeyStatement
+from db.scope import EVERY_SITE, Scope, SiteStatement
+
+SITE_OWNED = re.compile(
+    r"\b(biz\.ai_(run_logs|trigger_jobs|cache)|"
+    r"runglass\.(batches|audit_log|run_external_ids|api_keys|run_usage|run_latency|run_totals|run_log_deltas))\b"
+)
+STATEMENTS = {"SiteStatement", "KeyStatement", "RollUpStatement"}
+
+_DEMO = "fills an empty store, for the command line"
+_IMPORT = "loads a file for the command line, which holds the database itself"
+
+# Every other text of db/ that names such a table, and why it may.
+ALLOWED = {
+    ("api_keys.py", "FIND_KEY"): "finds out who calls, by a secret",
+    ("api_keys.py", "MARK_KEYS_USED"): "by the ids of keys that have just been used",
+    ("api_keys.py", "LIST_EVERY_API_KEY"): "for the command line, which holds the database itself",
+    ("audit_log.py", "INSERT_AUDIT_ENTRY"): "writes what the caller has just done within its scope",
+    ("checks.py", "MISSING_PRIVILEGES"): "names tables and reads no row",
+    ("demo.py", "ADVANCE_JOB_IDS"): _DEMO,
+    ("demo.py", "COPY_DEMO_CACHE"): _DEMO,
+    ("demo.py", "COPY_DEMO_RUNS"): _DEMO,
+    ("demo.py", "INSERT_DEMO_JOBS"): _DEMO,
+    ("demo.py", "STORE_IS_EMPTY"): _DEMO,
+    ("demo.py", "insert_demo"): _DEMO,
+    ("imports.py", "CLAIM_EXTERNAL_IDS"): _IMPORT,
+    ("imports.py", "KNOWN_EXTERNAL_IDS"): _IMPORT,
+    ("imports.py", "RUN_LOG_IS_PARTITIONED"): _IMPORT,
+    ("imports.py", "RUN_LOG_MONTHS"): _IMPORT,
+    ("imports.py", "RunLogImport"): _IMPORT,
+    ("imports.py", "TARGET_COLUMNS"): _IMPORT,
+    ("rollups.py", "_SUM"): "a template: every statement made of it is a RollUpStatement",
+    ("rollups.py", "_SUM_USAGE"): "a template: every statement made of it is a RollUpStatement",
+    ("rollups.py", "fold"): "VACUUM reads no row for anybody",
+    ("run_logs.py", "CLAIM_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
+    ("run_logs.py", "LOCK_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
+}
+
+
+def mentions(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """Each text that names a site-owned table: what it is within, and whether a statement takes it."""
+    for top in tree.body:
+        name = _name(top)
+        inside = {
+            id(part)
+            for call in ast.walk(top)
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in STATEMENTS
+            for part in ast.walk(call)
+        }
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(top)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            if isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(top):
+            text = node.value if isinstance(node, ast.Constant) and id(node) not in docstrings else None
+            if isinstance(text, str) and SITE_OWNED.search(text):
+                yield name, id(node) in inside
+
+
+def _name(top: ast.stmt) -> str:
+    if isinstance(top, ast.Assign):
+        return ast.unparse(top.targets[0])
+    if isinstance(top, ast.AnnAssign):
+        return ast.unparse(top.target)
+    return getattr(top, "name", "module")
+
+
+def found(repository: Path) -> list[tuple[str, str, bool]]:
+    files = sorted((repository / "db").glob("*.py"))
+    return [
+        (file.name, name, inside)
+        for file in files
+        for name, inside in mentions(ast.parse(file.read_text(), file.name))
+        if name != "module"
+    ]
+
+
+def test_every_text_that_names_a_sites_table_is_a_statement_with_a_scope(repository: Path) -> None:
+    outside = {(file, name) for file, name, inside in found(repository) if not inside}
+    assert outside - set(ALLOWED) == set()
+    assert set(ALLOWED) - outside == set(), "these are no longer there"
+    assert sum(inside for *_, inside in found(repository)) > 30
+
+
+def test_the_guard_sees_a_statement_without_a_scope() -> None:
+    text = 'BAD = "SELECT biz.ai_cache"\ndef f():\n    "biz.ai_cache"\n    return f"{1} biz.ai_cache"'
+    assert list(mentions(ast.parse(text))) == [("BAD", False), ("f", False)]
+
+
+def test_the_guard_knows_every_table_of_a_site(repository: Path) -> None:
+    sql = "".join(file.read_text() for file in sorted((repository / "db/migrations").glob("*.sql")))
+    tables = re.findall(
+        r"CREATE TABLE (?:IF NOT EXISTS )?((?:biz|runglass)\.\w+) \((.*?)\n\)", sql, re.DOTALL
+    )
+    assert len(tables) > 8
+    of_sites = {name for name, body in tables if re.search(r"^\s+sites? |^\s+site_id ", body, re.MULTILINE)}
+    # A browser's session is found by its secret alone, like a key.
+    assert of_sites - {"runglass.sessions", "runglass.sign_in_tokens"} == {
+        name for name in of_sites if SITE_OWNED.fullmatch(name)
+    }
+
+
+def test_a_statement_without_a_place_for_the_scope_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="scope"):
+        SiteStatement("SELECT id FROM biz.ai_cache")
+
+
+@pytest.mark.parametrize(
+    ("scope", "condition", "parameters"),
+    [
+        (EVERY_SITE, "TRUE", {}),
+        (Scope.of("a"), "site_id = %(scope_site)s", {"scope_site": "a"}),
+        (Scope.of("b", 'a"\\'), "site_id = ANY(%(scope_sites)s)", {"scope_sites": '{"a\\"\\\\","b"}'}),
+        (Scope.of(), "site_id = ANY(%(scope_sites)s)", {"scope_sites": "{}"}),
+    ],
+)
+def test_a_scope_becomes_a_condition(scope: Scope, condition: str, parameters: dict[str, str]) -> None:
+    assert SiteStatement("WHERE {scope}").sql(scope) == f"WHERE {condition}"
+    assert scope.parameters() == parameters
+
+
+def test_a_scope_of_no_site_sees_no_key() -> None:
+    assert "TRUE" not in KeyStatement("WHERE {scope}").sql(Scope.of())
+
+
+def test_narrowing_never_widens() -> None:
+    assert Scope.of("a", "b").narrow("a") == Scope.of("a")
+    assert Scope.of("a").narrow("b") == Scope.of()
+    assert Scope.of("a").narrow(None) == Scope.of("a")
+    assert EVERY_SITE.narrow("a") == Scope.of("a")
+    assert Scope.of().narrow("a") == Scope.of()
+
+
+def test_a_scope_covers_what_lies_within_it() -> None:
+    assert EVERY_SITE.covers(EVERY_SITE)
+    assert EVERY_SITE.covers(Scope.of("a"))
+    assert Scope.of("a", "b").covers(Scope.of("b"))
+    assert not Scope.of("a").covers(Scope.of("a", "b"))
+    assert not Scope.of("a").covers(EVERY_SITE)
+
+
+def test_what_only_the_command_line_may_run_is_not_within_reach_of_a_request(repository: Path) -> None:
+    reach = re.compile(r"(?:from|import) (?:db|resolvers)\.(?:demo|imports)\b|list_every_api_key")
+    files = [file for file in (repository / "graph").rglob("*.py") if reach.search(file.read_text())]
+    assert {file.name for file in files} <= {"cli.py", "import_command.py", "key_command.py", "server.py"}
