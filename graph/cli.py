@@ -174,6 +174,24 @@ def import_(
     raise typer.Exit(code)
 
 
+documents = typer.Typer(help="Trusted documents.", no_args_is_help=True)
+app.add_typer(documents, name="documents")
+
+
+@documents.command("build")
+def documents_build(
+    files: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.", show_default=False)],
+) -> None:
+    """Print the manifest of these files' documents, for RUNGLASS_DOCUMENTS_FILE."""
+    from graph.documents import ManifestError
+    from graph.documents_command import manifest_of
+
+    try:
+        typer.echo(manifest_of(files), nl=False)
+    except ManifestError as error:
+        raise CommandError(str(error)) from None
+
+
 rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)
 app.add_typer(rollup, name="rollup")
 app.add_typer(keys, name="key")

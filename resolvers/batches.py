@@ -17,12 +17,12 @@ from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
+from resolvers.names import check_length, check_name
 
 MAX_CALLS = 100_000
 HISTORY = timedelta(days=30)
 # What a call is taken to cost where an app has no history.
 DEFAULT_TOKENS = 2_000
-_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ async def estimate_batch(
     Duplicates count once. The estimate of an app is the mean of its runs at the site in the last 30 days.
     Raises InvalidInput for an empty or oversized request, NotFound for a site out of scope.
     """
+    check_name(site_id, "siteId")
     apps = _distinct(app_types, "appTypes")
     members = _distinct(member_ids, "memberIds")
     if len(apps) * len(members) > MAX_CALLS:
@@ -181,8 +182,6 @@ def _distinct(values: Iterable[str], field: str) -> list[str]:
     distinct = list(dict.fromkeys(value for value in stripped if value))
     if not distinct:
         raise InvalidInput(f"{field} must name at least one.", field)
-    if too_long := next((value for value in distinct if len(value) > _MAX_NAME), None):
-        raise InvalidInput(
-            f"{field} holds a value of {len(too_long):,} characters; at most {_MAX_NAME}.", field
-        )
+    for value in distinct:
+        check_length(value, field)
     return distinct
