@@ -42,6 +42,7 @@ class BatchRow(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     cancelled_by: str | None
+    retry_of_id: UUID | None
     # The final counts; None until the last job has ended.
     jobs_succeeded: int | None
     jobs_failed: int | None
@@ -59,6 +60,14 @@ class BatchCountsRow(NamedTuple):
     tokens_used: int
 
 
+class FailedAppRow(NamedTuple):
+    """What of a batch has failed at one app, or before it came to that app."""
+
+    app_type: str
+    member_ids: list[str]
+    calls: int
+
+
 @dataclass(frozen=True, slots=True)
 class BatchFilter:
     """Conditions on batches, all of which must hold. Times are half-open: from <= created_at < to."""
@@ -72,8 +81,8 @@ class BatchFilter:
 BATCH_COLUMNS: LiteralString = """
     id, site_id, app_types, cardinality(member_ids), status, status = 'estimated' AND expires_at <= now(),
     estimated_calls, estimated_tokens, app_estimates, created_by, created_at, expires_at,
-    confirmed_by, confirmed_at, started_at, finished_at, cancelled_by, jobs_succeeded, jobs_failed,
-    tokens_used"""
+    confirmed_by, confirmed_at, started_at, finished_at, cancelled_by, retry_of_id,
+    jobs_succeeded, jobs_failed, tokens_used"""
 
 GET_BATCHES = SiteStatement(
     f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -161,6 +170,68 @@ SETTLE_BATCHES = SiteStatement(
         END,
         finished_at = now(), jobs_succeeded = succeeded, jobs_failed = failed, tokens_used = tokens
     FROM counted WHERE batch.id = counted.id"""
+)
+
+CANCEL_BATCH = SiteStatement(
+    f"""
+    UPDATE runglass.batches SET status = 'cancelled', cancelled_by = %(actor)s,
+        finished_at = CASE WHEN status = 'estimated' THEN now() END
+    WHERE id = %(id)s AND status IN ('estimated', 'confirmed', 'running') AND {{scope}}
+    RETURNING {BATCH_COLUMNS}"""
+)
+
+CANCEL_PENDING_JOBS = SiteStatement(
+    """
+    UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
+    WHERE batch_id = %(id)s AND status = 'pending' AND {scope}"""
+)
+
+HAS_UNFINISHED_RETRY = SiteStatement(
+    """
+    SELECT count(*) FROM runglass.batches
+    WHERE retry_of_id = %(id)s AND status IN ('confirmed', 'running') AND {scope}"""
+)
+
+# What has been retried since, with success or not yet ended, is left out.
+_FAILED_PART: LiteralString = """
+    biz.ai_trigger_jobs AS job
+    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS retry
+        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+    )"""
+
+FAILED_PART = SiteStatement(
+    f"""
+    SELECT app, array_agg(DISTINCT member_id::text), count(*)::integer
+    FROM (
+        SELECT unnest(runglass.chain_apps(to_jsonb(job.app_chain))) AS app, job.member_id
+        FROM {_FAILED_PART} AND {{scope}}
+    ) AS failed GROUP BY app ORDER BY app""",
+    column="job.site_id",
+)
+
+INSERT_RETRY_BATCH = SiteStatement(
+    f"""
+    INSERT INTO runglass.batches (
+        site_id, app_types, member_ids, status, estimated_calls, estimated_tokens, app_estimates, created_by,
+        expires_at, confirmed_by, confirmed_at, retry_of_id
+    )
+    SELECT site_id, %(app_types)s::text[], %(member_ids)s::text[], 'confirmed', %(calls)s,
+        %(tokens)s, %(estimates)s, %(actor)s, now(), %(actor)s, now(), id
+    FROM runglass.batches WHERE id = %(id)s AND {{scope}}
+    RETURNING {BATCH_COLUMNS}"""
+)
+
+INSERT_RETRY_JOBS = SiteStatement(
+    f"""
+    INSERT INTO biz.ai_trigger_jobs (
+        site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
+        retry_of_id, attempt, created_at
+    )
+    SELECT job.site_id, job.event_type, job.connector_type, job.member_id, job.payload, job.app_chain, true,
+        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now()
+    FROM {_FAILED_PART} AND {{scope}}""",
+    column="job.site_id",
 )
 
 _FRAGMENTS: dict[str, LiteralString] = {"created_by": "created_by = %(created_by)s", **CREATED_RANGE}
@@ -269,3 +340,54 @@ async def insert_batch_jobs(connection: Connection, *, scope: Scope, batch_id: U
     statement = INSERT_BATCH_JOBS.sql(scope)
     cursor = await connection.execute(statement, {"id": batch_id, **scope.parameters()})
     return cursor.rowcount
+
+
+async def cancel_batch(
+    connection: Connection, *, scope: Scope, batch_id: UUID, actor: str
+) -> BatchRow | None:
+    """Mark a batch that has not ended as cancelled; None where it has."""
+    return await fetch_one(connection, BatchRow, CANCEL_BATCH, scope, {"id": batch_id, "actor": actor})
+
+
+async def cancel_pending_jobs(connection: Connection, *, scope: Scope, batch_id: UUID, reason: str) -> int:
+    """End the jobs of a batch that wait; gives how many."""
+    values = {"id": batch_id, "reason": reason, **scope.parameters()}
+    return (await connection.execute(CANCEL_PENDING_JOBS.sql(scope), values)).rowcount
+
+
+async def has_unfinished_retry(connection: Connection, *, scope: Scope, batch_id: UUID) -> bool:
+    """Whether another batch that repeats this one's failed part has not ended."""
+    return await fetch_count(connection, HAS_UNFINISHED_RETRY, scope, {"id": batch_id}) > 0
+
+
+async def failed_part(connection: Connection, *, scope: Scope, batch_id: UUID) -> list[FailedAppRow]:
+    """The calls of a batch whose jobs failed or were cancelled and have not been retried, app by app."""
+    return await fetch_all(connection, FailedAppRow, FAILED_PART, scope, {"id": batch_id})
+
+
+async def insert_retry_batch(
+    connection: Connection,
+    *,
+    scope: Scope,
+    batch_id: UUID,
+    app_types: Sequence[str],
+    member_ids: Sequence[str],
+    estimated_tokens: int,
+    app_estimates: Sequence[dict[str, Any]],
+    actor: str,
+) -> BatchRow | None:
+    """Add a confirmed batch for the failed part of another, with its jobs."""
+    values = {
+        "id": batch_id,
+        "app_types": list(app_types),
+        "member_ids": list(member_ids),
+        "calls": sum(app["calls"] for app in app_estimates),
+        "tokens": estimated_tokens,
+        "estimates": Jsonb(list(app_estimates)),
+        "actor": actor,
+    }
+    batch = await fetch_one(connection, BatchRow, INSERT_RETRY_BATCH, scope, values)
+    if batch is not None:
+        jobs = {"id": batch_id, "new_id": batch.id, **scope.parameters()}
+        await connection.execute(INSERT_RETRY_JOBS.sql(scope), jobs)
+    return batch

@@ -80,7 +80,9 @@ class JobEngine:
                 async with self._app.open_async():
                     await self._work(stop)
             except _FAULTS as error:
-                log.warning("the worker waits for the database: %s", str(error).split("\n", 1)[0])
+                log.warning(
+                    "the worker waits for the database: %s", str(error.__cause__ or error).split("\n", 1)[0]
+                )
             if asyncio.get_running_loop().time() - started > self._lease:
                 wait = 0.1
             with contextlib.suppress(TimeoutError):

@@ -46,30 +46,29 @@ async def missing_engine_migrations(connection: psycopg.AsyncConnection) -> list
 
 
 async def apply_engine_schema(connection: psycopg.AsyncConnection) -> str | None:
-    """Install the engine's schema or bring it up to date; gives its version, or None if it was.
+    """Install the engine's schema or bring it up to date; gives its version, or None where it was.
 
-    All or nothing. The caller holds the lock of the migrations. A database that was upgraded by a newer
-    package is left alone: the package keeps the functions that older versions call.
+    Each step is a transaction with its row in the ledger. The caller holds the lock of the migrations. A
+    database that was upgraded by a newer package is left alone: the package keeps what older versions call.
     """
     missing = await missing_engine_migrations(connection)
-    if not missing:
-        return None
+    if missing == engine_migrations():
+        await _apply(connection, SchemaManager.get_schema(), missing)
+    else:
+        folder = Path(SchemaManager.get_migrations_path())
+        for name in missing:
+            await _apply(connection, (folder / f"{name}.sql").read_text(encoding="utf-8"), [name])
+    return missing[-1] if missing else None
+
+
+async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str]) -> None:
     async with connection.transaction():
         await connection.execute("CREATE SCHEMA IF NOT EXISTS procrastinate")
         await connection.execute("SET LOCAL search_path = procrastinate, pg_catalog")
         await connection.execute("SET LOCAL client_min_messages = warning")
-        for text in _statements(missing):
-            # Files of an installed package, as trusted as its code.
-            await connection.execute(cast(LiteralString, text))
+        # Files of an installed package, as trusted as its code.
+        await connection.execute(cast(LiteralString, text))
         await connection.execute(_PIN_SEARCH_PATH)
         await connection.execute(
-            "INSERT INTO runglass.engine_migrations (name) SELECT unnest(%s::text[])", (missing,)
+            "INSERT INTO runglass.engine_migrations (name) SELECT unnest(%s::text[])", (names,)
         )
-    return missing[-1]
-
-
-def _statements(missing: list[str]) -> list[str]:
-    if missing == engine_migrations():
-        return [SchemaManager.get_schema()]
-    folder = Path(SchemaManager.get_migrations_path())
-    return [(folder / f"{name}.sql").read_text(encoding="utf-8") for name in missing]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
-from db.pool import Connection, fetch_plain
+from db.pool import Connection, fetch_count, fetch_one, fetch_plain
 from db.scope import EVERY_SITE, Scope, SiteStatement
 
 # Any constant will do that no other lock uses; whoever admits jobs holds it.
@@ -48,10 +48,11 @@ class EngineIdRow(NamedTuple):
     engine_id: int
 
 
-class BatchIdRow(NamedTuple):
-    """A batch, by its id."""
+class PlaceRow(NamedTuple):
+    """A job's place in the queue, and whether a worker has started it."""
 
-    id: UUID
+    job_id: int
+    is_held: bool
 
 
 ENQUEUE_JOB = SiteStatement(
@@ -67,6 +68,8 @@ ASK_FOR_ADMISSION: LiteralString = """
 SELECT procrastinate.procrastinate_defer_jobs_v1(ARRAY[
     ROW('work', 'admit', 100, NULL, NULL, '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1
 ])"""
+
+LEAVE_QUEUE: LiteralString = "DELETE FROM runglass.job_queue WHERE job_id = %(job_id)s"
 
 LOCK_ADMISSION: LiteralString = "SELECT pg_advisory_xact_lock(%(key)s)"
 
@@ -187,6 +190,40 @@ WHERE engine_id IS NOT NULL AND NOT EXISTS (
     WHERE engine.id = queue.engine_id AND engine.status IN ('todo', 'doing')
 )"""
 
+# Jobs that somebody else has taken or ended since.
+FORGET_TAKEN = SiteStatement(
+    """
+    DELETE FROM runglass.job_queue AS queue WHERE engine_id IS NULL AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS job WHERE job.id = queue.job_id AND job.status = 'pending'
+    ) AND {scope}"""
+)
+
+# Locks in the order in which a worker does: first the place in the queue, then the job.
+LOCK_PLACE = SiteStatement(
+    """
+    SELECT job_id, holder IS NOT NULL FROM runglass.job_queue
+    WHERE job_id = %(job_id)s AND {scope} FOR UPDATE"""
+)
+
+REQUEST_CANCEL = SiteStatement(
+    "UPDATE runglass.job_queue SET cancel_requested = true WHERE job_id = %(job_id)s AND {scope}"
+)
+
+LOCK_BATCH_PLACES = SiteStatement(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM runglass.job_queue WHERE batch_id = %(batch_id)s AND {scope} ORDER BY job_id FOR UPDATE
+    ) AS locked"""
+)
+
+LEAVE_WITH_BATCH = SiteStatement(
+    "DELETE FROM runglass.job_queue WHERE batch_id = %(batch_id)s AND holder IS NULL AND {scope}"
+)
+
+REQUEST_BATCH_CANCEL = SiteStatement(
+    "UPDATE runglass.job_queue SET cancel_requested = true WHERE batch_id = %(batch_id)s AND {scope}"
+)
+
 
 async def enqueue_jobs(connection: Connection, *, scope: Scope, job_ids: Sequence[int]) -> None:
     """Put pending jobs that an operator asked for into the queue, before all batches."""
@@ -198,6 +235,11 @@ async def enqueue_jobs(connection: Connection, *, scope: Scope, job_ids: Sequenc
 async def ask_for_admission(connection: Connection) -> None:
     """Have a worker look at what waits as soon as this transaction is committed."""
     await connection.execute(ASK_FOR_ADMISSION)
+
+
+async def leave_queue(connection: Connection, *, job_id: int) -> None:
+    """Take a job out of the queue, which frees its place."""
+    await connection.execute(LEAVE_QUEUE, {"job_id": job_id})
 
 
 async def lock_admission(connection: Connection) -> None:
@@ -238,4 +280,27 @@ async def give_back_stalled(connection: Connection, *, lease_seconds: float) -> 
     """Have the jobs of workers that gave no sign of life for so long run again; gives how many."""
     cursor = await connection.execute(GIVE_BACK_STALLED, {"lease": lease_seconds})
     await connection.execute(READMIT_LOST)
+    await connection.execute(FORGET_TAKEN.sql(EVERY_SITE))
     return cursor.rowcount
+
+
+async def lock_place(connection: Connection, *, scope: Scope, job_id: int) -> PlaceRow | None:
+    """A job's place in the queue, locked; None where it has none. Lock it before the job itself."""
+    return await fetch_one(connection, PlaceRow, LOCK_PLACE, scope, {"job_id": job_id})
+
+
+async def request_cancel(connection: Connection, *, scope: Scope, job_id: int) -> None:
+    """Have a running job stop before its next app."""
+    await connection.execute(REQUEST_CANCEL.sql(scope), {"job_id": job_id, **scope.parameters()})
+
+
+async def cancel_places(connection: Connection, *, scope: Scope, batch_id: UUID) -> int:
+    """Take a batch's waiting jobs out of the queue and have its running ones stop; gives how many these are.
+
+    Lock these before the jobs and the batch itself.
+    """
+    values = {"batch_id": batch_id}
+    await fetch_count(connection, LOCK_BATCH_PLACES, scope, values)
+    parameters = {**values, **scope.parameters()}
+    await connection.execute(LEAVE_WITH_BATCH.sql(scope), parameters)
+    return (await connection.execute(REQUEST_BATCH_CANCEL.sql(scope), parameters)).rowcount

@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from db.pool import Connection, fetch_all, fetch_one, fetch_plain
+from db.queue import leave_queue
 from db.scope import Scope, SiteStatement
 
 
@@ -87,8 +88,6 @@ HOLD_JOB = SiteStatement(
 CHECK_HOLD: LiteralString = """
 SELECT cancel_requested FROM runglass.job_queue
 WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
-
-LEAVE_QUEUE: LiteralString = "DELETE FROM runglass.job_queue WHERE job_id = %(job_id)s"
 
 END_JOB = SiteStatement(
     """
@@ -201,11 +200,6 @@ class HoldCheck:
 async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
     """Ask for the hold, within the transaction whose writes depend on it."""
     return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
-
-
-async def leave_queue(connection: Connection, *, job_id: int) -> None:
-    """Take a job out of the queue, which frees its place."""
-    await connection.execute(LEAVE_QUEUE, {"job_id": job_id})
 
 
 async def end_job(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Any
 
 from starlette.applications import Starlette
@@ -30,6 +31,7 @@ from graph.sign_in import sign_in_routes
 from resolvers.authentication import Authentication
 from resolvers.errors import Refusal
 from resolvers.maintenance import keep_up, not_ready_because
+from resolvers.rate_limits import RateLimited, RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,11 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     database = database or Database(settings.dsn, settings.pool)
     gate = Gate(Authentication(database, cache_seconds=settings.key_cache_seconds), settings)
     endpoint = GraphQLEndpoint(
-        make_engine(settings), _context_maker(database, settings, gate), explorer=explorer_page
+        make_engine(settings),
+        _context_maker(database, settings, gate),
+        documents=settings.documents,
+        explorer=explorer_page,
+        draft_statuses=settings.draft_statuses,
     )
     app = Starlette(
         routes=[
@@ -63,16 +69,35 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
 
 def make_engine(settings: Settings) -> Engine:
     """The engine that runs the schema with these settings."""
-    limits = Limits(max_body_bytes=settings.max_body_bytes, timeout_seconds=settings.execution_timeout)
-    errors = ErrorFormatter(translations=TRANSLATIONS)
+    limits = Limits(
+        max_depth=settings.max_depth,
+        max_cost=settings.max_cost,
+        max_aliases=settings.max_aliases,
+        max_errors=settings.max_errors,
+        max_body_bytes=settings.max_body_bytes,
+        timeout_seconds=settings.execution_timeout,
+    )
+    suggests = settings.suggestions and settings.introspection
+    errors = ErrorFormatter(show_suggestions=suggests, translations=TRANSLATIONS)
     return Engine(schema, limits=limits, errors=errors, execution_context_class=CompiledExecutionContext)
 
 
 def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callable[[HTTPConnection], Any]:
+    limiter = RateLimiter(database, settings.rate) if settings.rate else None
+
     async def make_context(connection: HTTPConnection) -> Context:
         caller = await gate.caller(connection)
+        if limiter:
+            await limiter.spend(caller.id or caller.name)
         loaders = Loaders(database, caller.scope)
-        return Context(database, settings, caller, loaders, access_changed=gate.authentication.forget)
+        return Context(
+            database,
+            settings,
+            caller,
+            loaders,
+            access_changed=gate.authentication.forget,
+            allow_introspection=settings.introspection,
+        )
 
     return make_context
 
@@ -94,11 +119,16 @@ def _refused(error: Exception) -> ApiError:
     return ApiError(ErrorCode.BAD_USER_INPUT, str(error), **extensions)
 
 
+def _rate_limited(error: RateLimited) -> ApiError:
+    return ApiError(ErrorCode.RATE_LIMITED, str(error), retryAfter=ceil(error.seconds))
+
+
 TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
     Unavailable: _unavailable,
     LoadCancelled: _unavailable,
     StatementTimeout: _timed_out,
     InvalidValue: _bad_value,
+    RateLimited: _rate_limited,
     # Where a mutation's union has no member for it, and in queries.
     Refusal: _refused,
 }

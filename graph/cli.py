@@ -107,13 +107,14 @@ def worker(
         int | None, typer.Option(min=1, max=1000, help="How many jobs run at once in this process.")
     ] = None,
     data_dir: DataDir = None,
+    with_parent: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run jobs: call the apps of RUNGLASS_APPS_FILE for whatever waits."""
     from graph.worker_command import run_worker
 
     settings = load_settings(worker_concurrency=concurrency, data_dir=data_dir)
     with store(settings) as ready:
-        run_worker(ready)
+        run_worker(ready, with_parent=with_parent)
 
 
 @app.command("export-schema")
@@ -171,6 +172,24 @@ def import_(
         if code == 0:
             asyncio.run(on_database(settings, fold_rollups))
     raise typer.Exit(code)
+
+
+documents = typer.Typer(help="Trusted documents.", no_args_is_help=True)
+app.add_typer(documents, name="documents")
+
+
+@documents.command("build")
+def documents_build(
+    files: Annotated[list[Path], typer.Argument(help="Files of GraphQL operations.", show_default=False)],
+) -> None:
+    """Print the manifest of these files' documents, for RUNGLASS_DOCUMENTS_FILE."""
+    from graph.documents import ManifestError
+    from graph.documents_command import manifest_of
+
+    try:
+        typer.echo(manifest_of(files), nl=False)
+    except ManifestError as error:
+        raise CommandError(str(error)) from None
 
 
 rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+from limits import RateLimitItem
+from limits import parse as parse_rate
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.pool import PoolSettings
+from graph.documents import DocumentMode, DocumentStore, ManifestError, load_manifest
 from graph.tokens import IssuerSettings
 from resolvers.budget import Limits as BudgetLimits
 from resolvers.callers import Role
@@ -83,6 +86,31 @@ class Settings(BaseSettings):
     )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
+    max_depth: int = Field(default=15, ge=1, le=100, description="Deepest nesting of a query's fields.")
+    max_cost: int = Field(
+        default=50_000, ge=100, le=10_000_000, description="Most fields that the answer to a query may hold."
+    )
+    max_aliases: int = Field(default=50, ge=0, le=10_000, description="Most aliases of a query.")
+    max_errors: int = Field(default=10, ge=1, le=1_000, description="Most errors in an answer.")
+    rate_limit: str = Field(
+        default="",
+        description="Requests that each key, session or token may send, as in 600/minute; empty is no limit.",
+    )
+    introspection: bool = Field(default=True, description="Whether callers may read the schema.")
+    suggestions: bool = Field(
+        default=True, description="Whether errors suggest names of the schema; never without introspection."
+    )
+    documents_mode: DocumentMode = Field(
+        default=DocumentMode.OFF,
+        description="Trusted documents: off, allow (a known hash may be sent alone) or enforce (nothing else"
+        " runs).",
+    )
+    documents_file: Path | None = Field(
+        default=None, description="The manifest that `runglass documents build` wrote."
+    )
+    draft_statuses: bool = Field(
+        default=False, description="Answer 422 and 294 where the newest GraphQL over HTTP draft does."
+    )
     key_cache_seconds: float = Field(
         default=5, ge=0, le=60, description="How long a process remembers a key that it has looked up."
     )
@@ -137,6 +165,13 @@ class Settings(BaseSettings):
             raise ValueError("is not a PostgreSQL address such as postgresql://user@host/database")
         return value or None
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _known_rate(cls, value: str) -> str:
+        if value and not _is_rate(value):
+            raise ValueError("is not a rate such as 600/minute")
+        return value
+
     @field_validator("jwt_roles")
     @classmethod
     def _known_roles(cls, value: str) -> str:
@@ -147,6 +182,14 @@ class Settings(BaseSettings):
         """Reject settings that contradict each other."""
         if self.jwt_issuer and not self.jwt_audience:
             raise SettingsError("RUNGLASS_JWT_AUDIENCE is not set; RUNGLASS_JWT_ISSUER needs it")
+        if self.documents_mode is DocumentMode.ENFORCE and self.documents_file is None:
+            raise SettingsError(
+                "RUNGLASS_DOCUMENTS_FILE is not set; RUNGLASS_DOCUMENTS_MODE=enforce needs it"
+            )
+        if self.documents_mode is DocumentMode.OFF and self.documents_file is not None:
+            raise SettingsError(
+                "RUNGLASS_DOCUMENTS_MODE is off; RUNGLASS_DOCUMENTS_FILE needs allow or enforce"
+            )
         if self.pool_min_size > self.pool_max_size:
             raise SettingsError("RUNGLASS_POOL_MIN_SIZE is larger than RUNGLASS_POOL_MAX_SIZE")
 
@@ -170,6 +213,21 @@ class Settings(BaseSettings):
         )
 
     @property
+    def rate(self) -> RateLimitItem | None:
+        """How many requests one caller may send, if that is limited."""
+        return parse_rate(self.rate_limit) if self.rate_limit else None
+
+    @property
+    def documents(self) -> DocumentStore:
+        """The trusted documents. Raises SettingsError for a manifest that cannot be used."""
+        if self.documents_file is None:
+            return DocumentStore(self.documents_mode)
+        try:
+            return DocumentStore(self.documents_mode, load_manifest(self.documents_file))
+        except ManifestError as error:
+            raise SettingsError(f"RUNGLASS_DOCUMENTS_FILE: {error}") from None
+
+    @property
     def issuer(self) -> IssuerSettings | None:
         """Whose tokens count, if any do."""
         if not self.jwt_issuer or not self.jwt_audience:
@@ -190,6 +248,13 @@ class Settings(BaseSettings):
     def budget_limits(self) -> BudgetLimits:
         """The configured limits of tokens."""
         return BudgetLimits(self.daily_tokens, self.monthly_tokens)
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return parse_rate(text).amount > 0
+    except ValueError:
+        return False
 
 
 def _role_map(text: str) -> dict[str, Role] | None:

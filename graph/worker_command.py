@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 
 from db.engine import JobEngine
@@ -22,24 +23,31 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _WAIT_SECONDS = 1.0
 
 
-def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT: then finish what runs, within the grace, and give back the rest."""
+def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
+    """Work until SIGTERM or SIGINT: then finish what runs, within the grace, and give back the rest.
+
+    `with_parent` stops the same way when standard input closes.
+    """
     logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
     for library in ("procrastinate", "httpx", "httpcore"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+        # What they say of faults is said by us, in one line.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     apps = load_apps(settings.apps_file, environment())
     for name in asyncio.run(apply_migrations(settings.dsn)):
         log.info("applied %s", name)
     if not apps:
         log.warning("RUNGLASS_APPS_FILE names no app: every job waits for a dispatcher of your own")
-    asyncio.run(_work_until_told(settings, apps))
+    asyncio.run(_work_until_told(settings, apps, with_parent))
 
 
-async def _work_until_told(settings: Settings, apps: dict[str, App]) -> None:
+async def _work_until_told(settings: Settings, apps: dict[str, App], with_parent: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if with_parent:
+        # A pipe, so that a read ends when the other process does.
+        loop.add_reader(0, lambda: None if os.read(0, 1024) else (loop.remove_reader(0), stop.set()))
     await work(settings, apps, stop)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,13 +19,13 @@ from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
 from resolvers.model_prices import mean_costs
+from resolvers.names import check_length, check_name
 from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
 HISTORY = timedelta(days=30)
 # What a call is taken to cost where an app has no history.
 DEFAULT_TOKENS = 2_000
-_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ async def estimate_batch(
     Duplicates count once. The estimate of an app is the mean of its runs at the site in the last 30 days.
     Raises InvalidInput for an empty or oversized request, NotFound for a site out of scope.
     """
+    check_name(site_id, "siteId")
     apps = _distinct(app_types, "appTypes")
     members = _distinct(member_ids, "memberIds")
     if len(apps) * len(members) > MAX_CALLS:
@@ -106,7 +107,9 @@ async def estimate_batch(
     if not caller.scope.includes(site_id):
         raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
-        estimates = await _estimate_apps(transaction, caller.scope.narrow(site_id), apps, len(members))
+        estimates = await estimate_apps(
+            transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
+        )
         await _add_costs(transaction, caller.scope.narrow(site_id), estimates)
         batch = await store.insert_batch(
             transaction,
@@ -174,27 +177,29 @@ def spending_of(batch: BatchRow) -> Spending:
 async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, float]:
     """Tokens that one call of each of these apps is expected to use, by app; one named twice counts twice."""
     means = {
-        app["app_type"]: app["mean_tokens"] for app in await _estimate_apps(connection, scope, [*apps], 1)
+        app["app_type"]: app["mean_tokens"]
+        for app in await estimate_apps(connection, scope, dict.fromkeys(apps, 1))
     }
     return {app: mean * apps.count(app) for app, mean in means.items()}
 
 
-async def _estimate_apps(
-    connection: Connection, scope: Scope, apps: list[str], members: int
+async def estimate_apps(
+    connection: Connection, scope: Scope, calls: Mapping[str, int]
 ) -> list[dict[str, Any]]:
+    """What so many calls of each app are expected to cost, as `app_estimates` of a batch has it."""
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HISTORY
     history = {
         row.app_type: row
-        for row in await mean_tokens_by_app(connection, scope=scope, app_types=apps, since=since)
+        for row in await mean_tokens_by_app(connection, scope=scope, app_types=list(calls), since=since)
     }
     return [
         {
             "app_type": app,
-            "calls": members,
+            "calls": count,
             "mean_tokens": float(history[app].mean) if app in history else float(DEFAULT_TOKENS),
             "sample_size": history[app].sample_size if app in history else 0,
         }
-        for app in apps
+        for app, count in calls.items()
     ]
 
 
@@ -219,8 +224,6 @@ def _distinct(values: Iterable[str], field: str) -> list[str]:
     distinct = list(dict.fromkeys(value for value in stripped if value))
     if not distinct:
         raise InvalidInput(f"{field} must name at least one.", field)
-    if too_long := next((value for value in distinct if len(value) > _MAX_NAME), None):
-        raise InvalidInput(
-            f"{field} holds a value of {len(too_long):,} characters; at most {_MAX_NAME}.", field
-        )
+    for value in distinct:
+        check_length(value, field)
     return distinct

@@ -14,6 +14,7 @@ from db.run_logs import RunLogFilter, RunLogRow
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput, NotFound
+from resolvers.names import check_length, check_name
 
 MAX_RUNS = 1000
 FINISHED = ("success", "failed", "timeout", "circuit_open")
@@ -100,9 +101,16 @@ def _check_external_ids(reports: Sequence[RunReport]) -> None:
 
 def _checked(index: int, report: RunReport) -> dict[str, Any]:
     where = f"runs[{index}]"
-    for field, value in (("siteId", report.site_id), ("appType", report.app_type)):
-        if not value.strip():
-            raise InvalidInput(f"{where}.{field} must not be empty.", field)
+    check_name(report.site_id, "siteId", f"{where}.")
+    check_name(report.app_type, "appType", f"{where}.")
+    for field, value in (
+        ("externalId", report.external_id),
+        ("triggerType", report.trigger_type),
+        ("memberId", report.member_id),
+        ("sessionId", report.session_id),
+        ("model", report.model),
+    ):
+        check_length(value, field, f"{where}.")
     numbers = {
         "tokensUsed": report.tokens_used,
         "promptTokens": report.prompt_tokens,

@@ -146,7 +146,7 @@ class Runner:
         if job is None:
             return None
         if not job.is_ours:
-            await store.leave_queue(transaction, job_id=job_id)
+            await queue.leave_queue(transaction, job_id=job_id)
             return None
         if missing := [app for app in job.app_types if app not in self.apps]:
             raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")

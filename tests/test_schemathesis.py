@@ -1,4 +1,4 @@
-"""Schemathesis writes operations from the schema; whatever it asks, the answer is data or a caller's mistake."""
+"""Schemathesis asks whatever the schema allows; the answer is data or a mistake of the caller."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KNOWN_TEXTS = st.sampled_from(["chat", "Europe/Berlin", "order_created", ""])
 
 
 def through(api: Api) -> Starlette:
-    """The app for Schemathesis' client, which runs a loop of its own, while the pool lives in that of `api`."""
+    """The app for Schemathesis' client, which runs a loop beside that of the pool."""
 
     async def forward(request: Request) -> Response:
         request_ = api.client.build_request(
@@ -55,7 +55,7 @@ def filled(store: Store) -> Store:
 
 
 def check(case: schemathesis.Case, answer: Any) -> set[str]:
-    """The codes of an answer, which must hold no fault of ours and nothing from inside but the caller's words."""
+    """The codes of an answer, which which hold no fault of ours and nothing of our insides."""
     assert answer.status_code < 500, answer.text
     said, asked = answer.text.lower(), str(case.body).lower()
     assert not [word for word in INTERNALS if word in said and word not in asked], answer.text

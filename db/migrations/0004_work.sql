@@ -11,6 +11,8 @@ ALTER TABLE runglass.batches
     ADD COLUMN started_at timestamptz,
     ADD COLUMN finished_at timestamptz,
     ADD COLUMN cancelled_by text,
+    -- The batch whose failed jobs this one repeats.
+    ADD COLUMN retry_of_id uuid,
     -- The last of its jobs that has been put into the queue; they are put there a page at a time.
     ADD COLUMN queued_to bigint NOT NULL DEFAULT 0,
     ADD COLUMN is_queued boolean NOT NULL DEFAULT false,
@@ -22,6 +24,8 @@ ALTER TABLE runglass.batches
 UPDATE runglass.batches SET is_queued = true WHERE status = 'confirmed';
 CREATE INDEX batches_unfinished ON runglass.batches (confirmed_at, id)
     WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL;
+
+CREATE INDEX batches_by_retry_of ON runglass.batches (retry_of_id) WHERE retry_of_id IS NOT NULL;
 
 -- Makes idempotency keys differ between installations that call the same app.
 CREATE TABLE runglass.installation (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
@@ -92,3 +96,17 @@ CREATE TABLE runglass.engine_migrations (
     name text PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- For services that write jobs into the table themselves: hands a pending job to our workers, in the caller's
+-- transaction. Without this, a job stays with whatever dispatcher reads the table.
+CREATE FUNCTION runglass.enqueue_job(pending_job bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank)
+    SELECT id, site_id::text, runglass.chain_apps(to_jsonb(app_chain)), 0
+    FROM biz.ai_trigger_jobs WHERE id = pending_job AND status = 'pending'
+    ON CONFLICT DO NOTHING;
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[
+        ROW('work', 'admit', 100, NULL, NULL, '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1
+    ]);
+END
+$$;

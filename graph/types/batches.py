@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 
@@ -110,6 +110,10 @@ class BatchProgress:
     )
 
 
+async def _retry_of(root: strawberry.Parent[BatchRow], info: Info) -> BatchRow | None:
+    return None if root.retry_of_id is None else await info.context.loaders.batches.load(root.retry_of_id)
+
+
 async def _progress(root: strawberry.Parent[BatchRow], info: Info) -> batch_cases.BatchProgress | None:
     if root.confirmed_at is None:
         return None
@@ -148,6 +152,9 @@ class Batch(Node):
     started_at: datetime | None = strawberry.field(description="When its first job was started by a worker.")
     finished_at: datetime | None = strawberry.field(description="When its last job had ended.")
     cancelled_by: str | None = strawberry.field(description="Who stopped it.")
+    retry_of: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+        _retry_of, "The batch whose failed jobs this one repeats, if any."
+    )
     progress: BatchProgress | None = resolved(
         _progress, "How far its jobs have come; null before it is confirmed."
     )

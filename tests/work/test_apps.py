@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 
@@ -18,35 +16,42 @@ def run_one(store: Store, workers: Workers, **values: object) -> tuple[dict, dic
     return store.rows("SELECT * FROM biz.ai_trigger_jobs WHERE id = %s", (job,))[0], row
 
 
-@pytest.mark.parametrize(
-    ("reply", "message"),
-    [
-        ((500, {}, b"oh no"), "HTTP 500"),
-        ((404, {}, b""), "HTTP 404"),
-        ((302, {"location": "http://127.0.0.1:1/"}, b""), "HTTP 302"),
-        ((200, {}, b"<html>"), "malformed answer: not JSON"),
-        ((200, {}, b"[1]"), "malformed answer: not a JSON object"),
-        ((200, {}, b"[" * 100_000), "malformed answer: not JSON"),
-        ((200, {}, b'{"status": "done"}'), 'malformed answer: status must be "success" or "failed"'),
-        (answer(tokens=-1), "malformed answer: tokens must be an integer from 0 to 2147483647"),
-        (answer(tokens=True), "malformed answer: tokens must be an integer from 0 to 2147483647"),
-        (answer(response=7), "malformed answer: response must be a string"),
-        (answer(status="failed", error="no such member"), "no such member"),
-        (answer(status="failed", error=None), "the app reported a failure without a reason"),
-        ((200, {}, b"x" * 4_000_001), "malformed answer: longer than 4,000,000 bytes"),
-        ((202, {}, b'{"pollUrl": "http://example.com/x"}'), "malformed answer: pollUrl names another server"),
-        ((202, {}, b"{}"), "malformed answer: 202 without a pollUrl"),
-    ],
-)
-def test_a_wrong_answer_fails_the_job_and_becomes_an_alert(
-    store: Store, apps: AppServer, workers: Workers, reply: Reply, message: str
+WRONG_ANSWERS: list[tuple[Reply, str]] = [
+    ((500, {}, b"oh no"), "HTTP 500"),
+    ((404, {}, b""), "HTTP 404"),
+    ((302, {"location": "http://127.0.0.1:1/"}, b""), "HTTP 302"),
+    ((200, {}, b"<html>"), "malformed answer: not JSON"),
+    ((200, {}, b"[1]"), "malformed answer: not a JSON object"),
+    ((200, {}, b"[" * 100_000), "malformed answer: not JSON"),
+    ((200, {}, b'{"status": "done"}'), 'malformed answer: status must be "success" or "failed"'),
+    (answer(tokens=-1), "malformed answer: tokens must be an integer from 0 to 2147483647"),
+    (answer(tokens=True), "malformed answer: tokens must be an integer from 0 to 2147483647"),
+    (answer(response=7), "malformed answer: response must be a string"),
+    (answer(status="failed", error="no such member"), "no such member"),
+    (answer(status="failed", error=None), "the app reported a failure without a reason"),
+    ((200, {}, b"x" * 4_000_001), "malformed answer: longer than 4,000,000 bytes"),
+    ((202, {}, b'{"pollUrl": "http://example.com/x"}'), "malformed answer: pollUrl names another server"),
+    ((202, {}, b"{}"), "malformed answer: 202 without a pollUrl"),
+]
+
+
+def test_wrong_answers_fail_their_jobs_and_become_alerts(
+    store: Store, apps: AppServer, workers: Workers
 ) -> None:
-    apps.behave("chat", lambda _: reply)
-    job, row = run_one(store, workers, app_chain=["chat", "mail"])
-    assert (row["status"], row["error_message"]) == ("failed", message)
-    assert (job["status"], job["error_message"]) == ("failed", f"chat: {message}")
+    workers.register("chat", "mail", circuit="{failures = 1000}")
+    apps.behave("chat", lambda got: WRONG_ANSWERS[int(got.body["member"])][0])
+    jobs = [enqueue(store, member_id=str(n), app_chain=["chat", "mail"]) for n in range(len(WRONG_ANSWERS))]
+    workers.start()
+    eventually(ended(store, *jobs), "all jobs end")
+
+    rows = store.rows("SELECT * FROM biz.ai_run_logs ORDER BY member_id::integer")
+    assert [row["error_message"] for row in rows] == [message for _, message in WRONG_ANSWERS]
+    assert {row["status"] for row in rows} == {"failed"}
+    assert all(row["finished_at"] for row in rows)
+    ends = store.rows("SELECT status, error_message FROM biz.ai_trigger_jobs ORDER BY member_id::integer")
+    assert [job["error_message"] for job in ends] == [f"chat: {message}" for _, message in WRONG_ANSWERS]
+    assert {job["status"] for job in ends} == {"failed"}
     assert apps.calls("mail") == []
-    assert row["finished_at"] is not None
 
 
 def test_text_that_cannot_be_stored_is_replaced(store: Store, apps: AppServer, workers: Workers) -> None:
