@@ -22,6 +22,7 @@ from db.budget import BudgetRow, get_budgets
 from db.budget_events import BudgetEventRow, get_events
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
+from db.model_prices import ModelPriceRow, get_prices
 from db.pool import Connection, Database
 from db.run_logs import (
     RunLogRow,
@@ -137,6 +138,11 @@ class Loaders:
     def budget_events(self) -> Loader[int, BudgetEventRow]:
         """Budget events by id."""
         return self._by_id("budget_events", get_events)
+
+    @property
+    def model_prices(self) -> Loader[int, ModelPriceRow]:
+        """Prices by id."""
+        return self._by_id("model_prices", get_prices)
 
     @property
     def budgets(self) -> Loader[int, BudgetRow]:

@@ -16,6 +16,7 @@ from db.api_keys import ApiKeyRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
 from db.loaders import Loader, Loaders
+from db.model_prices import ModelPriceRow
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
@@ -46,6 +47,7 @@ _LOADERS: dict[type, tuple[Kind, Callable[[Loaders], Loader[Any, Any]]]] = {
     AlertRow: (Kind.ALERT, lambda loaders: loaders.alerts),
     BatchRow: (Kind.BATCH, lambda loaders: loaders.batches),
     ApiKeyRow: (Kind.KEY, lambda loaders: loaders.api_keys),
+    ModelPriceRow: (Kind.PRICE, lambda loaders: loaders.model_prices),
     BudgetRow: (Kind.BUDGET, lambda loaders: loaders.budgets),
 }
 # Results that hold a secret are kept nowhere.

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     AUDIT = "audit"
     BUDGET = "budget"
     BUDGET_EVENT = "budgetevent"
+    PRICE = "price"
 
 
 _EXAMPLES = {kind: f"{kind}_42" for kind in Kind} | {Kind.BATCH: "batch_ followed by 32 hexadecimal digits"}

@@ -31,6 +31,7 @@ from graph.context import Context, Info
 from graph.idempotency import Change, KeyedInput, run_keyed
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
 from graph.permissions import Administers, Operates
+from graph.price_mutations import SetModelPriceResult, set_model_price
 from graph.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.steering import (
@@ -327,6 +328,12 @@ class Mutation:
         Administers,
     )
     remove_budget = _mutation(remove_budget, RemoveBudgetResult, "Limit them no more.", Administers)
+    set_model_price = _mutation(
+        set_model_price,
+        SetModelPriceResult,
+        "Say what a model costs from a time on. Costs of runs before now follow it too.",
+        Administers,
+    )
     create_api_key = _mutation(
         create_api_key,
         CreateApiKeyResult,

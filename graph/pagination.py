@@ -21,6 +21,7 @@ from db.budget import BudgetRow
 from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
+from db.model_prices import ModelPriceRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
@@ -42,6 +43,7 @@ _KINDS: dict[type[Any], Kind] = {
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
     BudgetRow: Kind.BUDGET,
+    ModelPriceRow: Kind.PRICE,
     BudgetEventRow: Kind.BUDGET_EVENT,
     ApiKeyRow: Kind.KEY,
     AuditRow: Kind.AUDIT,

@@ -26,6 +26,7 @@ from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitC
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
 from graph.types.fields import resolved
+from graph.types.model_prices import ModelPriceConnection
 from graph.types.node import Node
 from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_runs
 from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJobFilter, wanted_jobs
@@ -36,6 +37,7 @@ from resolvers import budget as budget_cases
 from resolvers import budget_events as budget_event_cases
 from resolvers import budgets as budgets_cases
 from resolvers import cache as cache_cases
+from resolvers import model_prices as price_cases
 from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
 from resolvers.callers import Caller, Role
@@ -193,6 +195,22 @@ async def _budget_events(
     return ConnectionPage(page, lambda most: budget_event_cases.count_events(database, scope, most))
 
 
+async def _model_prices(
+    info: Info,
+    model: Annotated[str | None, strawberry.argument(description="Only prices of this model.")] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database = info.context.database
+    page = await price_cases.list_model_prices(
+        database, model, _page(Kind.PRICE, sort, first, after, last, before)
+    )
+    return ConnectionPage(page, lambda most: price_cases.count_model_prices(database, model, most))
+
+
 async def _budget_limit(info: Info, id: _Id) -> BudgetRow | None:
     return await info.context.loaders.budgets.load(parse_id(id, Kind.BUDGET, "id"))
 
@@ -231,6 +249,7 @@ async def _node(info: Info, id: _Id) -> Any:
         Kind.JOB: loaders.trigger_jobs,
         Kind.CACHE: loaders.cache_entries,
         Kind.BUDGET: loaders.budgets,
+        Kind.PRICE: loaders.model_prices,
         Kind.BUDGET_EVENT: loaders.budget_events,
     }
     if info.context.caller.role is Role.ADMIN:
@@ -262,6 +281,7 @@ class Query:
     budget_events: BudgetEventConnection = resolved(
         _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
     )
+    model_prices: ModelPriceConnection = resolved(_model_prices, "What models cost, the newest price first.")
     run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")

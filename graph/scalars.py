@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Context, Decimal
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError, IntValueNode, ValueNode, print_ast
+from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode, print_ast
 from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 from strawberry.types.scalar import ScalarDefinition
 
@@ -13,6 +15,7 @@ BigInt = NewType("BigInt", int)
 """An integer beyond 32 bits, such as a sum of tokens."""
 
 _LIMIT = 2**63
+EXACT = Context(prec=100)
 
 
 def _in_range(value: Any) -> int:
@@ -35,4 +38,34 @@ BIG_INT = strawberry.scalar(
     parse_literal=_literal,
 )
 
-SCALARS: dict[object, ScalarDefinition] = {**DEFAULT_SCALAR_REGISTRY, BigInt: BIG_INT}
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise GraphQLError(f'Decimal cannot represent {value!r}: it takes a string such as "0.15".')
+    return Decimal(value)
+
+
+def _decimal_literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> Decimal:
+    if not isinstance(node, IntValueNode | FloatValueNode | StringValueNode):
+        raise GraphQLError(f"Decimal cannot represent {print_ast(node)}: it takes a number.", node)
+    return _decimal(node.value)
+
+
+def _decimal_text(value: Decimal) -> str:
+    # Without the zeros that a column's scale adds, and never with an exponent.
+    return format(value.normalize(EXACT), "f") if value else "0"
+
+
+DECIMAL = strawberry.scalar(
+    name="Decimal",
+    description='An exact decimal number, written as a string such as "0.15", so that money stays exact.',
+    serialize=_decimal_text,
+    parse_value=_decimal,
+    parse_literal=_decimal_literal,
+)
+
+SCALARS: dict[object, ScalarDefinition] = {**DEFAULT_SCALAR_REGISTRY, BigInt: BIG_INT, Decimal: DECIMAL}

@@ -27,6 +27,7 @@ from graph.types.audit_log import AuditEntry
 from graph.types.batches import Batch
 from graph.types.budgets import BudgetEvent, BudgetLimit
 from graph.types.cache import CacheEntry
+from graph.types.model_prices import ModelPrice
 from graph.types.run_logs import RunLog
 from graph.types.trigger_jobs import TriggerJob
 
@@ -34,7 +35,18 @@ schema = strawberry.Schema(
     Query,
     Mutation,
     # What `node` may give.
-    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, ApiKey, AuditEntry, BudgetLimit, BudgetEvent],
+    types=[
+        RunLog,
+        TriggerJob,
+        Alert,
+        Batch,
+        CacheEntry,
+        ApiKey,
+        AuditEntry,
+        BudgetLimit,
+        BudgetEvent,
+        ModelPrice,
+    ],
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )

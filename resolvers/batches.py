@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
+from resolvers.model_prices import mean_costs
 from resolvers.names import check_length, check_name
 from resolvers.spending import Spending, admit
 
@@ -108,6 +110,7 @@ async def estimate_batch(
         estimates = await estimate_apps(
             transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
         )
+        await _add_costs(transaction, caller.scope.narrow(site_id), estimates)
         batch = await store.insert_batch(
             transaction,
             scope=caller.scope,
@@ -198,6 +201,22 @@ async def estimate_apps(
         }
         for app, count in calls.items()
     ]
+
+
+async def _add_costs(connection: Connection, scope: Scope, estimates: list[dict[str, Any]]) -> None:
+    apps = [app["app_type"] for app in estimates]
+    costs = await mean_costs(connection, scope, apps, datetime.now(UTC) - HISTORY)
+    for app in estimates:
+        cost = costs.get(app["app_type"])
+        app["mean_cost"] = None if cost is None else format(cost, "f")
+
+
+def estimated_cost(batch: BatchRow) -> Decimal | None:
+    """What the batch's calls are expected to cost; None where that is unknown for one of its apps."""
+    costs = [app.get("mean_cost") for app in batch.app_estimates]
+    if None in costs:
+        return None
+    return sum((Decimal(app["mean_cost"]) * app["calls"] for app in batch.app_estimates), Decimal())
 
 
 def _distinct(values: Iterable[str], field: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import strawberry
@@ -21,7 +22,7 @@ from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers import batches as batch_cases
-from resolvers.batches import spending_of
+from resolvers.batches import estimated_cost, spending_of
 from resolvers.spending import Verdict
 
 
@@ -40,6 +41,9 @@ class AppEstimate:
     is_fallback: bool = strawberry.field(
         description="True where the app has no history at this site, so that 2000 tokens a call are assumed."
     )
+    mean_cost: Decimal | None = strawberry.field(
+        description="What a call has cost, on average over its newest runs of known cost; null where none is."
+    )
 
 
 def _id(root: strawberry.Parent[BatchRow]) -> strawberry.ID:
@@ -51,7 +55,18 @@ def _status(root: strawberry.Parent[BatchRow]) -> BatchStatus:
 
 
 def _apps(root: strawberry.Parent[BatchRow]) -> list[AppEstimate]:
-    return [AppEstimate(**app, is_fallback=app["sample_size"] == 0) for app in root.app_estimates]
+    return [_app(app) for app in root.app_estimates]
+
+
+def _app(app: dict[str, Any]) -> AppEstimate:
+    # Batches of before there were prices have no cost.
+    cost = app.get("mean_cost")
+    values: dict[str, Any] = {**app, "mean_cost": None if cost is None else Decimal(cost)}
+    return AppEstimate(**values, is_fallback=app["sample_size"] == 0)
+
+
+def _estimated_cost(root: strawberry.Parent[BatchRow]) -> Decimal | None:
+    return estimated_cost(root)
 
 
 async def _budget_verdict(root: strawberry.Parent[BatchRow], info: Info) -> Verdict | None:
@@ -120,6 +135,9 @@ class Batch(Node):
     estimated_calls: int = strawberry.field(description="How many calls it makes: apps times members.")
     estimated_tokens: BigInt = strawberry.field(
         description="How many tokens these calls are expected to use."
+    )
+    estimated_cost: Decimal | None = resolved(
+        _estimated_cost, "What they are expected to cost; null where that is unknown for one of the apps."
     )
     apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.")
     created_by: str = strawberry.field(description="Who asked for the estimate.")

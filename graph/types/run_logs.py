@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -20,6 +22,7 @@ from graph.types.node import Node
 from graph.types.ranges import IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
 from resolvers.alerts import ALERT_RUN_STATUSES
+from resolvers.model_prices import cost_of, prices_of_models
 
 if TYPE_CHECKING:
     from graph.types.trigger_jobs import TriggerJob
@@ -59,6 +62,14 @@ async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> Trigge
     return await info.context.loaders.trigger_jobs.load(root.trigger_job_id)
 
 
+async def _cost(root: strawberry.Parent[RunLogRow], info: Info) -> Decimal | None:
+    if root.model is None or root.prompt_tokens is None or root.completion_tokens is None:
+        return None
+    load_many = partial(prices_of_models, info.context.database)
+    prices = await info.context.loaders.of("prices_of_models", load_many).load(root.model)
+    return cost_of(prices or [], root.created_at, root.prompt_tokens, root.completion_tokens)
+
+
 @strawberry.type(description="One call of an app: what it took, what it cost and how it ended.")
 class RunLog(Node):
     """Resolved from a `RunLogRow`."""
@@ -77,6 +88,11 @@ class RunLog(Node):
     )
     prompt_tokens: BigInt | None = strawberry.field(description="Tokens of the prompt, where known.")
     completion_tokens: BigInt | None = strawberry.field(description="Tokens of the completion, where known.")
+    cost: Decimal | None = resolved(
+        _cost,
+        "What the call cost by its model's price at that time; null where the price, the prompt's or the"
+        " completion's tokens are unknown.",
+    )
     latency_ms: int | None = strawberry.field(description="Time to the whole answer in milliseconds.")
     status: RunStatus = resolved(_status, "How far the run has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")

@@ -79,6 +79,13 @@ def _revocations(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]
 
 
 NEWEST_KEY = "SELECT max(id) FROM runglass.api_keys"
+
+
+def _prices(_api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    one = {"model": "m", "promptPrice": "1", "completionPrice": "2", "validFrom": "2026-01-01T00:00:00Z"}
+    return one, one | {"promptPrice": "1.5"}
+
+
 CASES: dict[str, Case] = {
     "retryJob": Case("... on TriggerJob { id status attempt }", _jobs),
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
@@ -90,8 +97,9 @@ CASES: dict[str, Case] = {
     "recordRuns": Case("... on RecordedRuns { runIds added changed }", _runs),
     "setBudget": Case("... on BudgetLimit { id hardLimit }", _budgets),
     "removeBudget": Case("... on RemovedBudget { budgetId }", _removals),
+    "setModelPrice": Case("... on ModelPrice { id promptPrice }", _prices),
     "createApiKey": Case("... on CreatedApiKey { secret apiKey { id } }", _new_keys),
-    "revokeApiKey": Case("... on ApiKey { id status }", _revocations),
+    "revokeApiKey": Case("... on ApiKey { id revokedAt }", _revocations),
 }
 # Its result holds a secret, which is kept nowhere.
 SHOWN_ONCE = "createApiKey"

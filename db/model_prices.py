@@ -1,0 +1,149 @@
+"""What models cost a million tokens, from when until when. Table: runglass.model_prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import LiteralString, NamedTuple
+
+from db.keyset import Page, PageRequest, keyset, page_of
+from db.pool import Connection, fetch_all, fetch_plain
+from db.scope import Scope, SiteStatement
+
+
+class ModelPriceRow(NamedTuple):
+    """Prices of a million tokens; valid at `valid_from` <= t < `valid_until`, None for no end."""
+
+    id: int
+    model: str
+    prompt_price: Decimal
+    completion_price: Decimal
+    valid_from: datetime
+    valid_until: datetime | None
+    created_by: str
+    created_at: datetime
+    updated_by: str
+    updated_at: datetime
+
+
+class RecentRunRow(NamedTuple):
+    """What a run's cost depends on."""
+
+    app_type: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    created_at: datetime
+
+
+PRICE_COLUMNS: LiteralString = """
+    id, model, prompt_price, completion_price, valid_from, valid_until, created_by, created_at, updated_by,
+    updated_at"""
+
+GET_PRICES: LiteralString = f"SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE id = ANY(%(ids)s)"
+
+PRICES_OF_MODELS: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE model = ANY(%(models)s) ORDER BY valid_from
+"""
+
+LOCK_PRICE: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices
+WHERE model = %(model)s AND valid_from = %(valid_from)s FOR UPDATE
+"""
+
+SET_PRICE: LiteralString = f"""
+INSERT INTO runglass.model_prices (
+    model, prompt_price, completion_price, valid_from, valid_until, created_by, updated_by
+)
+VALUES (
+    %(model)s, %(prompt_price)s, %(completion_price)s, %(valid_from)s, %(valid_until)s, %(actor)s, %(actor)s
+)
+ON CONFLICT (model, valid_from) DO UPDATE SET
+    prompt_price = excluded.prompt_price, completion_price = excluded.completion_price,
+    valid_until = excluded.valid_until, updated_by = excluded.updated_by, updated_at = now()
+RETURNING {PRICE_COLUMNS}
+"""
+
+# The newest runs of each app whose tokens and model are known; the index of (site, app) gives them in order.
+RECENT_RUNS = SiteStatement(
+    """
+    SELECT run.* FROM unnest(%(app_types)s::text[]) AS app(type) CROSS JOIN LATERAL (
+        SELECT app_type, model, prompt_tokens, completion_tokens, created_at FROM biz.ai_run_logs
+        WHERE app_type = app.type AND created_at >= %(since)s AND model IS NOT NULL
+          AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL AND {scope}
+        ORDER BY created_at DESC, id DESC LIMIT %(most)s
+    ) AS run"""
+)
+
+
+async def get_prices(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ModelPriceRow]:
+    """The prices with these ids, in no order. Prices belong to no site."""
+    return await fetch_plain(connection, ModelPriceRow, GET_PRICES, {"ids": list(ids)})
+
+
+async def prices_of_models(
+    connection: Connection, *, models: Sequence[str]
+) -> dict[str, list[ModelPriceRow]]:
+    """The prices of these models that have any, earliest first."""
+    prices: dict[str, list[ModelPriceRow]] = {}
+    for row in await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}):
+        prices.setdefault(row.model, []).append(row)
+    return prices
+
+
+async def list_prices(connection: Connection, *, model: str | None, page: PageRequest) -> Page[ModelPriceRow]:
+    """One page of the prices, of one model if given."""
+    keys, order, values = keyset(page)
+    condition: LiteralString = "TRUE" if model is None else "model = %(model)s"
+    statement: LiteralString = (
+        f"SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE {condition}{keys}{order}"
+    )
+    return page_of(page, await fetch_plain(connection, ModelPriceRow, statement, values | {"model": model}))
+
+
+async def count_prices(connection: Connection, *, model: str | None, most: int) -> int:
+    """How many prices there are, counted no further than `most`."""
+    condition: LiteralString = "TRUE" if model is None else "model = %(model)s"
+    cursor = await connection.execute(
+        f"SELECT count(*) FROM (SELECT FROM runglass.model_prices WHERE {condition} LIMIT %(most)s) AS p",
+        {"model": model, "most": most},
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+async def lock_price(transaction: Connection, *, model: str, valid_from: datetime) -> ModelPriceRow | None:
+    """The price of the model from then on, locked until the transaction ends."""
+    values = {"model": model, "valid_from": valid_from}
+    return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE, values)), None)
+
+
+async def set_price(
+    transaction: Connection,
+    *,
+    model: str,
+    prompt_price: Decimal,
+    completion_price: Decimal,
+    valid_from: datetime,
+    valid_until: datetime | None,
+    actor: str,
+) -> ModelPriceRow:
+    """Add the price, or change the one of the same model and start."""
+    values = {
+        "model": model,
+        "prompt_price": prompt_price,
+        "completion_price": completion_price,
+        "valid_from": valid_from,
+        "valid_until": valid_until,
+        "actor": actor,
+    }
+    return (await fetch_plain(transaction, ModelPriceRow, SET_PRICE, values))[0]
+
+
+async def recent_runs(
+    connection: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime, most: int
+) -> list[RecentRunRow]:
+    """Up to `most` of each app's newest runs since then that name a model and both counts of tokens."""
+    values = {"app_types": list(app_types), "since": since, "most": most}
+    return await fetch_all(connection, RecentRunRow, RECENT_RUNS, scope, values)
