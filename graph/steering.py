@@ -8,7 +8,8 @@ import strawberry
 
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
-from graph.context import Info
+from graph.context import Context
+from graph.idempotency import KeyedInput
 from graph.ids import Kind, parse_batch_id, parse_id
 from graph.refusals import Conflict, NotFound
 from graph.types.batches import Batch
@@ -17,7 +18,7 @@ from resolvers import steering as cases
 
 
 @strawberry.input(description="Which job to stop.")
-class CancelJobInput:
+class CancelJobInput(KeyedInput):
     """Input of cancelJob."""
 
     job_id: strawberry.ID = strawberry.field(
@@ -26,14 +27,14 @@ class CancelJobInput:
 
 
 @strawberry.input(description="Which batch to stop.")
-class CancelBatchInput:
+class CancelBatchInput(KeyedInput):
     """Input of cancelBatch."""
 
     batch_id: strawberry.ID = strawberry.field(description="The id of a batch that has not ended.")
 
 
 @strawberry.input(description="Which batch's failed part to run again.")
-class RetryBatchInput:
+class RetryBatchInput(KeyedInput):
     """Input of retryBatch."""
 
     batch_id: strawberry.ID = strawberry.field(description="The id of a batch that has run to its end.")
@@ -53,19 +54,19 @@ RetryBatchResult = Annotated[
 ]
 
 
-async def cancel_job(info: Info, input: CancelJobInput) -> TriggerJobRow:
+async def cancel_job(context: Context, input: CancelJobInput) -> TriggerJobRow:
     """Resolve cancelJob."""
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
-    return await cases.cancel_job(info.context.database, info.context.caller, job_id)
+    return await cases.cancel_job(context.database, context.caller, job_id)
 
 
-async def cancel_batch(info: Info, input: CancelBatchInput) -> BatchRow:
+async def cancel_batch(context: Context, input: CancelBatchInput) -> BatchRow:
     """Resolve cancelBatch."""
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await cases.cancel_batch(info.context.database, info.context.caller, batch_id)
+    return await cases.cancel_batch(context.database, context.caller, batch_id)
 
 
-async def retry_batch(info: Info, input: RetryBatchInput) -> BatchRow:
+async def retry_batch(context: Context, input: RetryBatchInput) -> BatchRow:
     """Resolve retryBatch."""
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await cases.retry_batch(info.context.database, info.context.caller, batch_id)
+    return await cases.retry_batch(context.database, context.caller, batch_id)
