@@ -83,7 +83,7 @@ class Batch(Node):
     estimated_tokens: BigInt = strawberry.field(
         description="How many tokens these calls are expected to use."
     )
-    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.")
+    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.", rows=50)
     created_by: str = strawberry.field(description="Who asked for the estimate.")
     created_at: datetime = strawberry.field(description="When the estimate was made.")
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")

@@ -27,7 +27,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
-from graph.types.fields import resolved
+from graph.types.fields import STATEMENT, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -157,6 +157,7 @@ class TriggerJobConnection(Connection[TriggerJob]):
     skipped_duplicates_today: int = resolved(
         _skipped_today,
         "How many jobs of these sites were skipped as duplicates since midnight.",
+        weight=STATEMENT,
     )
 
 
