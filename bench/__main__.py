@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AnswersDiffer, ContenderError, LoadError, EmbeddedServerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.svg").write_text(draw(run))
     (options.out / "results.md").write_text(render(run, "results.svg"))
@@ -152,7 +154,7 @@ def _measure(
 
 
 def _memory(runglass: Contender, load: HttpLoad) -> Memory:
-    """The process's memory after the first and the last count of requests, lists and dashboards in turn."""
+    """The process's memory after these many requests and more, each a list of 20 rows."""
     resident: dict[int, int] = {}
     sent = 0
     deadline = time.monotonic() + MEMORY_SECONDS

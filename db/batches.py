@@ -6,14 +6,17 @@ Tables: runglass.batches, and biz.ai_trigger_jobs for the jobs of a confirmed on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from db.pool import Connection, fetch_all, fetch_one
-from db.scope import Scope, SiteStatement
+from db.conditions import CREATED_RANGE, present
+from db.keyset import Page, PageRequest, keyset, page_of
+from db.pool import Connection, fetch_all, fetch_count, fetch_one
+from db.scope import EVERY_SITE, Scope, SiteStatement
 
 
 class BatchRow(NamedTuple):
@@ -36,12 +39,50 @@ class BatchRow(NamedTuple):
     expires_at: datetime
     confirmed_by: str | None
     confirmed_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancelled_by: str | None
+    retry_of_id: UUID | None
+    # The final counts; None until the last job has ended.
+    jobs_succeeded: int | None
+    jobs_failed: int | None
+    tokens_used: int | None
+
+
+class BatchCountsRow(NamedTuple):
+    """How many jobs of a batch are in which state, and the tokens of those that have ended."""
+
+    id: UUID
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    tokens_used: int
+
+
+class FailedAppRow(NamedTuple):
+    """What of a batch has failed at one app, or before it came to that app."""
+
+    app_type: str
+    member_ids: list[str]
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFilter:
+    """Conditions on batches, all of which must hold. Times are half-open: from <= created_at < to."""
+
+    statuses: tuple[str, ...] | None = None
+    created_by: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
 
 
 BATCH_COLUMNS: LiteralString = """
     id, site_id, app_types, cardinality(member_ids), status, status = 'estimated' AND expires_at <= now(),
     estimated_calls, estimated_tokens, app_estimates, created_by, created_at, expires_at,
-    confirmed_by, confirmed_at"""
+    confirmed_by, confirmed_at, started_at, finished_at, cancelled_by, retry_of_id,
+    jobs_succeeded, jobs_failed, tokens_used"""
 
 GET_BATCHES = SiteStatement(
     f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -73,24 +114,181 @@ CONFIRM_BATCH = SiteStatement(
     RETURNING {BATCH_COLUMNS}"""
 )
 
-# jsonb_populate_record gives site and member the types of the job table's own columns.
 INSERT_BATCH_JOBS = SiteStatement(
     """
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
         attempt, created_at
     )
-    SELECT typed.site_id, 'batch', 'batch', typed.member_id, '{}'::jsonb, runglass.app_chain(ARRAY[app.type]),
-        false, 'pending', batch.id, 1, now()
+    SELECT runglass.as_site_id(batch.site_id), 'batch', 'batch', runglass.as_member_id(member.id),
+        '{}'::jsonb, runglass.app_chain(ARRAY[app.type]), false, 'pending', batch.id, 1, now()
     FROM runglass.batches AS batch
     CROSS JOIN unnest(batch.member_ids) AS member(id)
-    CROSS JOIN LATERAL jsonb_populate_record(
-        NULL::biz.ai_trigger_jobs, jsonb_build_object('site_id', batch.site_id, 'member_id', member.id)
-    ) AS typed
     CROSS JOIN unnest(batch.app_types) AS app(type)
     WHERE batch.id = %(id)s AND {scope}""",
     column="batch.site_id",
 )
+
+# Reads the index of (batch_id, status) alone. Jobs that were stopped or skipped count as failed.
+COUNT_BATCH_JOBS = SiteStatement(
+    """
+    SELECT batch.id, jobs.* FROM unnest(%(ids)s::uuid[]) AS batch(id) CROSS JOIN LATERAL (
+        SELECT
+            count(*) FILTER (WHERE status = 'pending'),
+            count(*) FILTER (WHERE status = 'running'),
+            count(*) FILTER (WHERE status = 'success'),
+            count(*) FILTER (WHERE status NOT IN ('pending', 'running', 'success')),
+            coalesce(sum(tokens_used), 0)::bigint
+        FROM biz.ai_trigger_jobs WHERE batch_id = batch.id AND {scope}
+    ) AS jobs"""
+)
+
+# The later of two last jobs sees that both have ended, because each looks after its own commit.
+SETTLE_BATCHES = SiteStatement(
+    """
+    WITH ended AS MATERIALIZED (
+        SELECT id FROM runglass.batches
+        WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL AND {scope}
+          AND NOT EXISTS (
+            SELECT FROM biz.ai_trigger_jobs AS job
+            WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
+          )
+        FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        SELECT ended.id,
+            count(*) FILTER (WHERE status = 'success') AS succeeded,
+            count(*) FILTER (WHERE status <> 'success') AS failed,
+            coalesce(sum(tokens_used), 0) AS tokens
+        FROM ended JOIN biz.ai_trigger_jobs AS job ON job.batch_id = ended.id GROUP BY ended.id
+    )
+    UPDATE runglass.batches AS batch SET
+        status = CASE
+            WHEN batch.status = 'cancelled' THEN 'cancelled'
+            WHEN failed > 0 THEN 'completed_with_failures'
+            ELSE 'completed'
+        END,
+        finished_at = now(), jobs_succeeded = succeeded, jobs_failed = failed, tokens_used = tokens
+    FROM counted WHERE batch.id = counted.id"""
+)
+
+CANCEL_BATCH = SiteStatement(
+    f"""
+    UPDATE runglass.batches SET status = 'cancelled', cancelled_by = %(actor)s,
+        finished_at = CASE WHEN status = 'estimated' THEN now() END
+    WHERE id = %(id)s AND status IN ('estimated', 'confirmed', 'running') AND {{scope}}
+    RETURNING {BATCH_COLUMNS}"""
+)
+
+CANCEL_PENDING_JOBS = SiteStatement(
+    """
+    UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
+    WHERE batch_id = %(id)s AND status = 'pending' AND {scope}"""
+)
+
+HAS_UNFINISHED_RETRY = SiteStatement(
+    """
+    SELECT count(*) FROM runglass.batches
+    WHERE retry_of_id = %(id)s AND status IN ('confirmed', 'running') AND {scope}"""
+)
+
+# What has been retried since, with success or not yet ended, is left out.
+_FAILED_PART: LiteralString = """
+    biz.ai_trigger_jobs AS job
+    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS retry
+        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+    )"""
+
+FAILED_PART = SiteStatement(
+    f"""
+    SELECT app, array_agg(DISTINCT member_id::text), count(*)::integer
+    FROM (
+        SELECT unnest(runglass.chain_apps(to_jsonb(job.app_chain))) AS app, job.member_id
+        FROM {_FAILED_PART} AND {{scope}}
+    ) AS failed GROUP BY app ORDER BY app""",
+    column="job.site_id",
+)
+
+INSERT_RETRY_BATCH = SiteStatement(
+    f"""
+    INSERT INTO runglass.batches (
+        site_id, app_types, member_ids, status, estimated_calls, estimated_tokens, app_estimates, created_by,
+        expires_at, confirmed_by, confirmed_at, retry_of_id
+    )
+    SELECT site_id, %(app_types)s::text[], %(member_ids)s::text[], 'confirmed', %(calls)s,
+        %(tokens)s, %(estimates)s, %(actor)s, now(), %(actor)s, now(), id
+    FROM runglass.batches WHERE id = %(id)s AND {{scope}}
+    RETURNING {BATCH_COLUMNS}"""
+)
+
+INSERT_RETRY_JOBS = SiteStatement(
+    f"""
+    INSERT INTO biz.ai_trigger_jobs (
+        site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
+        retry_of_id, attempt, created_at
+    )
+    SELECT job.site_id, job.event_type, job.connector_type, job.member_id, job.payload, job.app_chain, true,
+        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now()
+    FROM {_FAILED_PART} AND {{scope}}""",
+    column="job.site_id",
+)
+
+_FRAGMENTS: dict[str, LiteralString] = {"created_by": "created_by = %(created_by)s", **CREATED_RANGE}
+
+# Expired is an estimate whose time is up; nobody writes that down.
+_STATUS_CONDITIONS: dict[str, LiteralString] = {
+    "estimated": "(status = 'estimated' AND expires_at > now())",
+    "expired": "(status = 'estimated' AND expires_at <= now())",
+    "confirmed": "status = 'confirmed'",
+    "running": "status = 'running'",
+    "completed": "status = 'completed'",
+    "completed_with_failures": "status = 'completed_with_failures'",
+    "cancelled": "status = 'cancelled'",
+}
+
+
+def _conditions(wanted: BatchFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(wanted, _FRAGMENTS)
+    if wanted.statuses is not None:
+        alternatives: list[LiteralString] = [
+            condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.statuses
+        ]
+        sql += " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"
+    return sql, values
+
+
+async def list_batches(
+    connection: Connection, *, scope: Scope, wanted: BatchFilter, page: PageRequest
+) -> Page[BatchRow]:
+    """One page of the batches that match."""
+    conditions, values = _conditions(wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE {{scope}}{conditions}{keys}{order}"
+    )
+    return page_of(page, await fetch_all(connection, BatchRow, statement, scope, values | key_values))
+
+
+async def count_batches(connection: Connection, *, scope: Scope, wanted: BatchFilter, most: int) -> int:
+    """How many batches match, counted no further than `most`."""
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        "SELECT count(*) FROM (SELECT FROM runglass.batches"
+        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+    )
+    return await fetch_count(connection, statement, scope, values | {"most": most})
+
+
+async def count_batch_jobs(
+    connection: Connection, *, scope: Scope, ids: Sequence[UUID]
+) -> list[BatchCountsRow]:
+    """How far the jobs of these batches have come, in no order."""
+    return await fetch_all(connection, BatchCountsRow, COUNT_BATCH_JOBS, scope, {"ids": list(ids)})
+
+
+async def settle_batches(connection: Connection) -> None:
+    """Complete every batch of which no job waits or runs any more, and keep its final counts."""
+    await connection.execute(SETTLE_BATCHES.sql(EVERY_SITE))
 
 
 async def get_batches(connection: Connection, *, scope: Scope, ids: Sequence[UUID]) -> list[BatchRow]:
@@ -141,3 +339,54 @@ async def insert_batch_jobs(connection: Connection, *, scope: Scope, batch_id: U
     statement = INSERT_BATCH_JOBS.sql(scope)
     cursor = await connection.execute(statement, {"id": batch_id, **scope.parameters()})
     return cursor.rowcount
+
+
+async def cancel_batch(
+    connection: Connection, *, scope: Scope, batch_id: UUID, actor: str
+) -> BatchRow | None:
+    """Mark a batch that has not ended as cancelled; None where it has."""
+    return await fetch_one(connection, BatchRow, CANCEL_BATCH, scope, {"id": batch_id, "actor": actor})
+
+
+async def cancel_pending_jobs(connection: Connection, *, scope: Scope, batch_id: UUID, reason: str) -> int:
+    """End the jobs of a batch that wait; gives how many."""
+    values = {"id": batch_id, "reason": reason, **scope.parameters()}
+    return (await connection.execute(CANCEL_PENDING_JOBS.sql(scope), values)).rowcount
+
+
+async def has_unfinished_retry(connection: Connection, *, scope: Scope, batch_id: UUID) -> bool:
+    """Whether another batch that repeats this one's failed part has not ended."""
+    return await fetch_count(connection, HAS_UNFINISHED_RETRY, scope, {"id": batch_id}) > 0
+
+
+async def failed_part(connection: Connection, *, scope: Scope, batch_id: UUID) -> list[FailedAppRow]:
+    """The calls of a batch whose jobs failed or were cancelled and have not been retried, app by app."""
+    return await fetch_all(connection, FailedAppRow, FAILED_PART, scope, {"id": batch_id})
+
+
+async def insert_retry_batch(
+    connection: Connection,
+    *,
+    scope: Scope,
+    batch_id: UUID,
+    app_types: Sequence[str],
+    member_ids: Sequence[str],
+    estimated_tokens: int,
+    app_estimates: Sequence[dict[str, Any]],
+    actor: str,
+) -> BatchRow | None:
+    """Add a confirmed batch for the failed part of another, with its jobs."""
+    values = {
+        "id": batch_id,
+        "app_types": list(app_types),
+        "member_ids": list(member_ids),
+        "calls": sum(app["calls"] for app in app_estimates),
+        "tokens": estimated_tokens,
+        "estimates": Jsonb(list(app_estimates)),
+        "actor": actor,
+    }
+    batch = await fetch_one(connection, BatchRow, INSERT_RETRY_BATCH, scope, values)
+    if batch is not None:
+        jobs = {"id": batch_id, "new_id": batch.id, **scope.parameters()}
+        await connection.execute(INSERT_RETRY_JOBS.sql(scope), jobs)
+    return batch

@@ -17,7 +17,7 @@ from aiodataloader import DataLoader
 from db.alerts import AlertRow, get_alerts
 from db.api_keys import ApiKeyRow, get_api_keys
 from db.audit_log import AuditRow, get_audit_entries
-from db.batches import BatchRow, get_batches
+from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
@@ -130,6 +130,11 @@ class Loaders:
     def batches(self) -> Loader[UUID, BatchRow]:
         """Batches by id."""
         return self._by_id("batches", get_batches)
+
+    @property
+    def batch_counts(self) -> Loader[UUID, BatchCountsRow]:
+        """How far the jobs of a batch have come, by batch id."""
+        return self._by_id("batch_counts", count_batch_jobs)
 
     @property
     def cache_entries(self) -> Loader[int, CacheEntryRow]:

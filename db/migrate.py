@@ -12,6 +12,8 @@ from typing import LiteralString, cast
 
 import psycopg
 
+from db.engine_schema import apply_engine_schema, missing_engine_migrations
+
 _FOLDER = Path(__file__).parent / "migrations"
 # Any constant will do, as long as every process of every version of Runglass takes the same one.
 _LOCK_KEY = 7_864_511_245_001
@@ -56,8 +58,8 @@ def known_migrations(folder: Path = _FOLDER) -> list[Migration]:
 async def apply_migrations(dsn: str, *, folder: Path = _FOLDER) -> list[str]:
     """Apply what is missing and return the names applied, oldest first.
 
-    Each file is one transaction with its row in the ledger. Processes that start together wait for each
-    other on an advisory lock; the later ones find nothing to do.
+    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes
+    that start together wait for each other on an advisory lock; the later ones find nothing to do.
 
     Raises MigrationError where an applied file has changed, the database is newer than this version, or a
     file fails (then nothing of that file is applied).
@@ -73,7 +75,8 @@ async def apply_migrations(dsn: str, *, folder: Path = _FOLDER) -> list[str]:
         missing = _missing(known_migrations(folder), await _ledger(connection))
         for migration in missing:
             await _apply(connection, migration)
-    return [migration.name for migration in missing]
+        engine = await _apply_engine(connection) if folder == _FOLDER else None
+    return [migration.name for migration in missing] + ([f"procrastinate {engine}"] if engine else [])
 
 
 async def missing_migrations(connection: psycopg.AsyncConnection) -> list[str]:
@@ -84,7 +87,8 @@ async def missing_migrations(connection: psycopg.AsyncConnection) -> list[str]:
     ledger = await connection.execute("SELECT to_regclass('runglass.migrations')")
     if await ledger.fetchone() == (None,):
         return [migration.name for migration in known_migrations()]
-    return [migration.name for migration in _missing(known_migrations(), await _ledger(connection))]
+    missing = [migration.name for migration in _missing(known_migrations(), await _ledger(connection))]
+    return missing + [f"procrastinate {name}" for name in await missing_engine_migrations(connection)]
 
 
 def _missing(known: list[Migration], ledger: dict[int, tuple[str, str]]) -> list[Migration]:
@@ -118,6 +122,13 @@ async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> N
             )
     except psycopg.Error as error:
         raise MigrationError(f"migration {migration.name} failed: {_first_line(error)}") from error
+
+
+async def _apply_engine(connection: psycopg.AsyncConnection) -> str | None:
+    try:
+        return await apply_engine_schema(connection)
+    except psycopg.Error as error:
+        raise MigrationError(f"the job engine's schema failed: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

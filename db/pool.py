@@ -124,6 +124,13 @@ class Database:
             async with self._pool.connection() as connection, connection.transaction():
                 yield connection
 
+    @asynccontextmanager
+    async def pipelined_transaction(self) -> AsyncGenerator[Connection, None]:
+        """A transaction whose statements are sent without waiting, as far as nobody fetches their rows."""
+        with translated():
+            async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+                yield connection
+
     def statistics(self) -> dict[str, int]:
         """The pool's own counters, such as pool_size, pool_available and requests_waiting."""
         return self._pool.get_stats()

@@ -84,6 +84,13 @@ INSERT_RETRY = SiteStatement(
     RETURNING {JOB_COLUMNS}"""
 )
 
+CANCEL_PENDING_JOB = SiteStatement(
+    f"""
+    UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
+    WHERE id = %(id)s AND status = 'pending' AND {{scope}}
+    RETURNING {JOB_COLUMNS}"""
+)
+
 COUNT_SKIPPED_DUPLICATES = SiteStatement(
     """
     SELECT site_id::text, count(*) FROM biz.ai_trigger_jobs
@@ -217,3 +224,12 @@ async def get_unfinished_retry(connection: Connection, *, scope: Scope, job_id: 
 async def insert_retry(connection: Connection, *, scope: Scope, job_id: int) -> TriggerJobRow | None:
     """Add a pending, forced copy of the job that points back to it, one attempt further."""
     return await fetch_one(connection, TriggerJobRow, INSERT_RETRY, scope, {"id": job_id})
+
+
+async def cancel_pending_job(
+    connection: Connection, *, scope: Scope, job_id: int, reason: str
+) -> TriggerJobRow | None:
+    """End a job that waits; None where it does not wait any more."""
+    return await fetch_one(
+        connection, TriggerJobRow, CANCEL_PENDING_JOB, scope, {"id": job_id, "reason": reason}
+    )

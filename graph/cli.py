@@ -101,6 +101,22 @@ def migrate(data_dir: DataDir = None) -> None:
         typer.echo("nothing to apply")
 
 
+@app.command()
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="How many jobs run at once in this process.")
+    ] = None,
+    data_dir: DataDir = None,
+    with_parent: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
+) -> None:
+    """Run jobs: call the apps of RUNGLASS_APPS_FILE for whatever waits."""
+    from graph.worker_command import run_worker
+
+    settings = load_settings(worker_concurrency=concurrency, data_dir=data_dir)
+    with store(settings) as ready:
+        run_worker(ready, with_parent=with_parent)
+
+
 @app.command("export-schema")
 def export_schema() -> None:
     """Print the GraphQL schema."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -64,6 +65,21 @@ class Settings(BaseSettings):
     monthly_tokens: int = Field(default=2_000_000, ge=0, description="Tokens a month may use.")
     batch_lifetime: int = Field(
         default=600, ge=1, le=86_400, description="How long an estimated batch may be confirmed."
+    )
+    apps_file: Path | None = Field(
+        default=None, description="The TOML file of the apps that workers call; without it they call none."
+    )
+    worker_concurrency: int = Field(
+        default=10, ge=1, le=1000, description="How many jobs one worker process runs at once."
+    )
+    site_concurrency: int = Field(
+        default=20, ge=1, le=10_000, description="How many jobs of one site run at once, on all workers."
+    )
+    worker_lease: Seconds = Field(
+        default=30, description="After how long without a sign of life a worker's jobs go to another one."
+    )
+    worker_grace: Seconds = Field(
+        default=20, description="How long a worker that is told to stop waits for the jobs it runs."
     )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
@@ -264,6 +280,11 @@ def load_settings(**overrides: Any) -> Settings:
 def variable_name(field: str) -> str:
     """The environment variable of a field."""
     return "DATABASE_URL" if field == "database_url" else f"RUNGLASS_{field.upper()}"
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, for the secrets that the apps file names."""
+    return os.environ
 
 
 def _variable(location: str) -> str:

@@ -24,6 +24,14 @@ from graph.ids import Kind, parse_batch_id, parse_id, print_id
 from graph.permissions import Administers, Operates
 from graph.refusals import Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
+from graph.steering import (
+    CancelBatchResult,
+    CancelJobResult,
+    RetryBatchResult,
+    cancel_batch,
+    cancel_job,
+    retry_batch,
+)
 from graph.types.alerts import Alert
 from graph.types.batches import Batch
 from graph.types.cache import CacheInvalidation
@@ -290,6 +298,21 @@ class Mutation:
         _confirm_batch,
         ConfirmBatchResult,
         "Start an estimated batch: exactly once, before it expires, one pending job per app and member.",
+    )
+    cancel_job = _mutation(
+        cancel_job,
+        CancelJobResult,
+        "Stop a job: at once where it waits, before its next app where it runs on our workers.",
+    )
+    cancel_batch = _mutation(
+        cancel_batch,
+        CancelBatchResult,
+        "Stop a batch: its waiting jobs are cancelled, its running ones stop before their next app.",
+    )
+    retry_batch = _mutation(
+        retry_batch,
+        RetryBatchResult,
+        "Start a new batch of those jobs of an ended one that failed or were cancelled.",
     )
     record_runs = _mutation(
         _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."

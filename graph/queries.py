@@ -19,7 +19,7 @@ from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
 from graph.types.api_keys import ApiKeyConnection
 from graph.types.audit_log import AuditEntryConnection
-from graph.types.batches import Batch
+from graph.types.batches import Batch, BatchConnection, BatchFilter, wanted_batches
 from graph.types.budget import Budget
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
@@ -29,6 +29,7 @@ from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_
 from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJobFilter, wanted_jobs
 from graph.types.viewer import Viewer
 from resolvers import alerts as alert_cases
+from resolvers import batches as batch_cases
 from resolvers import budget as budget_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
@@ -122,6 +123,22 @@ async def _alerts(
     return ConnectionPage(page, lambda most: alert_cases.count_alerts(database, scope, wanted, most))
 
 
+async def _batches(
+    info: Info,
+    filter: Annotated[BatchFilter | None, strawberry.argument(description="Only batches that match.")] = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
+    wanted = wanted_batches(filter, info)
+    request = _page(Kind.BATCH, sort, first, after, last, before)
+    page = await batch_cases.list_batches(database, scope, wanted, request)
+    return ConnectionPage(page, lambda most: batch_cases.count_batches(database, scope, wanted, most))
+
+
 async def _cache_entries(
     info: Info,
     filter: Annotated[
@@ -199,6 +216,7 @@ class Query:
     trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")
     alerts: AlertConnection = resolved(_alerts, "Runs that failed, timed out or met an open circuit.")
     alert: Alert | None = resolved(_alert, "One alert; null where there is none of that id.")
+    batches: BatchConnection = resolved(_batches, "Batches, estimated and started ones.")
     batch: Batch | None = resolved(_batch, "One batch; null where there is none of that id.")
     cache_entries: CacheEntryConnection = resolved(_cache_entries, "Cached answers.")
     node: Node | None = resolved(_node, "Any object by its typed id; null where there is none of that id.")

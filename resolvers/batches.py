@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from db import batches as store
-from db.batches import BatchRow
+from db.batches import BatchCountsRow, BatchFilter, BatchRow
+from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
+from db.queue import ask_for_admission
 from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
@@ -20,6 +23,59 @@ MAX_CALLS = 100_000
 HISTORY = timedelta(days=30)
 # What a call is taken to cost where an app has no history.
 DEFAULT_TOKENS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """How far a confirmed batch has come. Counts are of jobs."""
+
+    total: int
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    tokens_used: int
+    expected_end_at: datetime | None
+
+
+def batch_progress(batch: BatchRow, counts: BatchCountsRow | None, now: datetime) -> BatchProgress:
+    """Put counts, or the final ones that a finished batch keeps, in relation to the time it has taken.
+
+    The expected end goes by the mean time between ends since the batch started; None before the first end.
+    """
+    if counts is None:
+        succeeded, failed = batch.jobs_succeeded or 0, batch.jobs_failed or 0
+        return BatchProgress(
+            succeeded + failed, 0, 0, succeeded, failed, batch.tokens_used or 0, expected_end_at=None
+        )
+    ended = counts.succeeded + counts.failed
+    left = counts.pending + counts.running
+    expected = None
+    if ended and left and batch.started_at and now > batch.started_at:
+        expected = now + (now - batch.started_at) * left / ended
+    return BatchProgress(
+        ended + left,
+        counts.pending,
+        counts.running,
+        counts.succeeded,
+        counts.failed,
+        counts.tokens_used,
+        expected_end_at=expected,
+    )
+
+
+async def list_batches(
+    database: Database, scope: Scope, wanted: BatchFilter, page: PageRequest
+) -> Page[BatchRow]:
+    """One page of the batches that match."""
+    async with database.connection() as connection:
+        return await store.list_batches(connection, scope=scope, wanted=wanted, page=page)
+
+
+async def count_batches(database: Database, scope: Scope, wanted: BatchFilter, most: int) -> int:
+    """How many batches match, counted no further than `most`."""
+    async with database.connection() as connection:
+        return await store.count_batches(connection, scope=scope, wanted=wanted, most=most)
 
 
 async def estimate_batch(
@@ -48,7 +104,9 @@ async def estimate_batch(
     if not caller.scope.includes(site_id):
         raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
-        estimates = await _estimate_apps(transaction, caller.scope.narrow(site_id), apps, len(members))
+        estimates = await estimate_apps(
+            transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
+        )
         batch = await store.insert_batch(
             transaction,
             scope=caller.scope,
@@ -86,6 +144,7 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
         if confirmed is None:
             raise Conflict("This batch is already confirmed.")
         jobs = await store.insert_batch_jobs(transaction, scope=caller.scope, batch_id=batch_id)
+        await ask_for_admission(transaction)
         await audit(
             transaction,
             caller,
@@ -98,22 +157,23 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
     return confirmed
 
 
-async def _estimate_apps(
-    connection: Connection, scope: Scope, apps: list[str], members: int
+async def estimate_apps(
+    connection: Connection, scope: Scope, calls: Mapping[str, int]
 ) -> list[dict[str, Any]]:
+    """What so many calls of each app are expected to cost, as `app_estimates` of a batch has it."""
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HISTORY
     history = {
         row.app_type: row
-        for row in await mean_tokens_by_app(connection, scope=scope, app_types=apps, since=since)
+        for row in await mean_tokens_by_app(connection, scope=scope, app_types=list(calls), since=since)
     }
     return [
         {
             "app_type": app,
-            "calls": members,
+            "calls": count,
             "mean_tokens": float(history[app].mean) if app in history else float(DEFAULT_TOKENS),
             "sample_size": history[app].sample_size if app in history else 0,
         }
-        for app in apps
+        for app, count in calls.items()
     ]
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from db import trigger_jobs as store
 from db.keyset import Page, PageRequest
 from db.pool import Database
+from db.queue import enqueue_jobs
 from db.scope import Scope
 from db.trigger_jobs import TriggerJobFilter, TriggerJobRow
 from resolvers.callers import Caller, audit
@@ -60,6 +61,7 @@ async def retry_job(database: Database, caller: Caller, job_id: int) -> TriggerJ
         retry = await store.insert_retry(transaction, scope=caller.scope, job_id=job_id)
         if retry is None:
             raise NotFound("There is no such job.")
+        await enqueue_jobs(transaction, scope=caller.scope, job_ids=[retry.id])
         await audit(
             transaction,
             caller,

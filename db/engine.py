@@ -1,0 +1,135 @@
+"""The job engine: procrastinate, on connections of its own, kept going through a database that goes away.
+
+Its tables lie in the schema procrastinate. The engine fetches jobs, keeps a sign of life for the worker, and
+hands a job back where the worker stops; what a job does is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import procrastinate
+import psycopg
+from procrastinate import exceptions, jobs
+from psycopg_pool import PoolTimeout
+
+from db.pool import PoolSettings
+
+log = logging.getLogger(__name__)
+
+QUEUE = "work"
+_SIGNS_OF_LIFE_PER_LEASE = 3
+# How soon a job is tried again after a fault that is not its own, such as a database that was gone.
+_RETRY_SECONDS = 1
+_LONGEST_WAIT = 2.0
+_FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
+
+RunJob = Callable[[int, str, int], Awaitable[None]]
+Admit = Callable[[], Awaitable[None]]
+
+
+class _AlwaysAgain(procrastinate.BaseRetryStrategy):
+    """A job that raised was interrupted, not answered: it is not lost but tried again."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> procrastinate.RetryDecision:
+        interrupted = isinstance(exception, asyncio.CancelledError)
+        return procrastinate.RetryDecision(retry_in={"seconds": 0 if interrupted else _RETRY_SECONDS})
+
+
+class JobEngine:
+    """Runs `run_job(job id, site, engine's id)` for admitted jobs; `admit()` on demand."""
+
+    def __init__(
+        self,
+        dsn: str,
+        settings: PoolSettings,
+        *,
+        concurrency: int,
+        lease_seconds: float,
+        grace_seconds: float,
+        run_job: RunJob,
+        admit: Admit,
+    ) -> None:
+        self._concurrency = concurrency
+        self._lease = lease_seconds
+        self._grace = grace_seconds
+        self._app = procrastinate.App(connector=_connector(dsn, settings, concurrency))
+        again = _AlwaysAgain()
+
+        @self._app.task(name="run_job", queue=QUEUE, pass_context=True, retry=again)
+        async def _run_job(context: procrastinate.JobContext, job_id: int, site_id: str) -> None:
+            # A job that was fetched has an id.
+            await run_job(job_id, site_id, context.job.id or 0)
+
+        @self._app.task(name="admit", queue=QUEUE, retry=again)
+        async def _admit() -> None:
+            await admit()
+
+        self._tasks = (_run_job, _admit)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then wait for running jobs within the grace, and hand back the rest."""
+        wait = 0.1
+        while not stop.is_set():
+            started = asyncio.get_running_loop().time()
+            try:
+                async with self._app.open_async():
+                    await self._work(stop)
+            except _FAULTS as error:
+                log.warning(
+                    "the worker waits for the database: %s", str(error.__cause__ or error).split("\n", 1)[0]
+                )
+            if asyncio.get_running_loop().time() - started > self._lease:
+                wait = 0.1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await stop.wait()
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        beat = self._lease / _SIGNS_OF_LIFE_PER_LEASE
+        work = asyncio.create_task(
+            self._app.run_worker_async(
+                queues=[QUEUE],
+                concurrency=self._concurrency,
+                install_signal_handlers=False,
+                fetch_job_polling_interval=0.5,
+                shutdown_graceful_timeout=self._grace,
+                update_heartbeat_interval=beat,
+                stalled_worker_timeout=self._lease,
+                delete_jobs=jobs.DeleteJobCondition.ALWAYS,
+            )
+        )
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            # Cancelling is how the engine is told to stop; it still ends in good order.
+            work.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled() and (error := work.exception()):
+            raise error
+
+
+def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastinate.PsycopgConnector:
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.set_autocommit(True)
+        await connection.execute("SET search_path = procrastinate, pg_catalog")
+
+    return procrastinate.PsycopgConnector(
+        conninfo=dsn,
+        kwargs={
+            "application_name": "runglass worker",
+            "connect_timeout": max(2, round(settings.connect_seconds)),
+            "prepare_threshold": settings.prepare_threshold,
+        },
+        configure=configure,
+        min_size=1,
+        max_size=max(2, min(concurrency, 4)),
+        timeout=settings.wait_seconds,
+    )

@@ -1,0 +1,74 @@
+"""The tables of procrastinate, the job engine, in a schema of their own.
+
+They come from the installed package, so nothing of it is copied here. On a new database the package's whole
+schema is applied at once; later its migrations that the database lacks, in the order of their names.
+Table: runglass.engine_migrations (name, applied_at).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import LiteralString, cast
+
+import psycopg
+from procrastinate.schema import SchemaManager
+
+# Its statements name tables and functions without a schema. Pinning the path on every function lets a
+# connection with any other path call them, as the transactions that create jobs do.
+_PIN_SEARCH_PATH: LiteralString = """
+DO $$
+DECLARE
+    routine regprocedure;
+BEGIN
+    FOR routine IN
+        SELECT oid FROM pg_proc WHERE pronamespace = 'procrastinate'::regnamespace AND prokind = 'f'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = procrastinate, pg_catalog', routine);
+    END LOOP;
+END
+$$
+"""
+
+
+def engine_migrations() -> list[str]:
+    """The names of the migrations of the installed package, oldest first."""
+    return sorted(path.stem for path in Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+
+
+async def missing_engine_migrations(connection: psycopg.AsyncConnection) -> list[str]:
+    """The names of those that this database lacks; all of them on a new one."""
+    cursor = await connection.execute("SELECT to_regclass('runglass.engine_migrations')")
+    if await cursor.fetchone() == (None,):
+        return engine_migrations()
+    cursor = await connection.execute("SELECT name FROM runglass.engine_migrations")
+    applied = {name for (name,) in await cursor.fetchall()}
+    return [name for name in engine_migrations() if name not in applied]
+
+
+async def apply_engine_schema(connection: psycopg.AsyncConnection) -> str | None:
+    """Install the engine's schema or bring it up to date; gives its version, or None where it was.
+
+    Each step is a transaction with its row in the ledger. The caller holds the lock of the migrations. A
+    database that was upgraded by a newer package is left alone: the package keeps what older versions call.
+    """
+    missing = await missing_engine_migrations(connection)
+    if missing == engine_migrations():
+        await _apply(connection, SchemaManager.get_schema(), missing)
+    else:
+        folder = Path(SchemaManager.get_migrations_path())
+        for name in missing:
+            await _apply(connection, (folder / f"{name}.sql").read_text(encoding="utf-8"), [name])
+    return missing[-1] if missing else None
+
+
+async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str]) -> None:
+    async with connection.transaction():
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS procrastinate")
+        await connection.execute("SET LOCAL search_path = procrastinate, pg_catalog")
+        await connection.execute("SET LOCAL client_min_messages = warning")
+        # Files of an installed package, as trusted as its code.
+        await connection.execute(cast(LiteralString, text))
+        await connection.execute(_PIN_SEARCH_PATH)
+        await connection.execute(
+            "INSERT INTO runglass.engine_migrations (name) SELECT unnest(%s::text[])", (names,)
+        )

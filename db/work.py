@@ -1,0 +1,255 @@
+"""What a worker reads and writes while it runs a job.
+
+Every write of an execution is made under its hold on the job (`holder` of runglass.job_queue): whoever lost
+the hold, because its worker was taken for dead, writes nothing more.
+Tables: runglass.job_queue, runglass.app_circuits, runglass.installation, runglass.batches,
+biz.ai_trigger_jobs, biz.ai_run_logs, runglass.run_external_ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from db.pool import Connection, fetch_all, fetch_one, fetch_plain
+from db.queue import leave_queue
+from db.scope import Scope, SiteStatement
+
+
+class HoldRow(NamedTuple):
+    """A job that this execution holds.
+
+    `was_held` tells that an earlier execution did not come to its end. `is_ours` is False, and the rest
+    of the row without meaning, where somebody else has taken or ended the job.
+    """
+
+    app_types: list[str]
+    was_held: bool
+    cancel_requested: bool
+    is_ours: bool
+    event_type: str
+    member_id: str | None
+    payload: Any
+    batch_id: UUID | None
+
+
+class EarlierRunRow(NamedTuple):
+    """A call that an earlier execution of the job made."""
+
+    external_id: str
+    status: str
+    response_text: str | None
+    error_message: str | None
+    tokens_used: int
+
+
+class CircuitRow(NamedTuple):
+    """Whether an app may be called, and whether its last call was a fault."""
+
+    allows: bool
+    has_failed: bool
+
+
+class InstallationRow(NamedTuple):
+    """This installation."""
+
+    id: UUID
+
+
+GET_INSTALLATION: LiteralString = "SELECT id FROM runglass.installation"
+
+# The engine hands its job to one worker, and to another one only when the first has gone; so the id of the
+# engine's job is the right to take the hold.
+HOLD_JOB = SiteStatement(
+    """
+    WITH before AS (
+        SELECT job_id, holder FROM runglass.job_queue
+        WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s FOR UPDATE
+    ), hold AS (
+        UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM before
+        WHERE queue.job_id = before.job_id
+        RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested
+    ), job AS (
+        UPDATE biz.ai_trigger_jobs SET status = 'running', started_at = coalesce(started_at, now())
+        FROM before
+        WHERE id = before.job_id
+          AND (status = 'pending' OR (status = 'running' AND before.holder IS NOT NULL)) AND {scope}
+        RETURNING id, event_type, member_id::text, payload, batch_id
+    )
+    SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload, batch_id
+    FROM hold LEFT JOIN job ON true"""
+)
+
+CHECK_HOLD: LiteralString = """
+SELECT cancel_requested FROM runglass.job_queue
+WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
+
+END_JOB = SiteStatement(
+    """
+    UPDATE biz.ai_trigger_jobs
+    SET status = %(status)s, error_message = %(error)s, tokens_used = %(tokens)s, finished_at = now()
+    WHERE id = %(job_id)s AND {scope}"""
+)
+
+LIST_EARLIER_RUNS = SiteStatement(
+    """
+    SELECT external_id, status, response_text, error_message, coalesce(tokens_used, 0)
+    FROM biz.ai_run_logs
+    WHERE trigger_job_id = %(job_id)s AND external_id = ANY(%(external_ids)s) AND {scope}"""
+)
+
+# The same call again, after a crash, finds its row by its external id. The values take the types of the
+# table's own columns, which an adopted one may have chosen otherwise.
+START_RUN = SiteStatement(
+    """
+    WITH known AS (
+        SELECT run_id FROM runglass.run_external_ids
+        WHERE site_id = %(site_id)s AND external_id = %(external_id)s
+    ), added AS (
+        INSERT INTO biz.ai_run_logs (
+            site_id, app_type, trigger_type, member_id, tokens_used, status, error_message, external_id,
+            trigger_job_id, created_at, finished_at
+        )
+        SELECT site_id, app_type, trigger_type, member_id, 0, status, error_message, external_id,
+            trigger_job_id, now(), CASE WHEN status <> 'running' THEN now() END
+        FROM jsonb_populate_record(NULL::biz.ai_run_logs, %(run)s)
+        WHERE NOT EXISTS (SELECT FROM known) AND {scope}
+        RETURNING id, created_at
+    ), claimed AS (
+        INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
+        SELECT %(site_id)s, %(external_id)s, id, created_at FROM added
+    )
+    SELECT count(*) FROM added"""
+)
+
+FINISH_RUN = SiteStatement(
+    """
+    UPDATE biz.ai_run_logs AS run SET
+        status = %(status)s, tokens_used = %(tokens)s, prompt_tokens = %(prompt_tokens)s,
+        completion_tokens = %(completion_tokens)s, model = %(model)s, response_text = %(response)s,
+        latency_ms = %(latency_ms)s, error_message = %(error)s, finished_at = now()
+    FROM runglass.run_external_ids AS ids
+    WHERE ids.site_id = %(site_id)s AND ids.external_id = %(external_id)s
+      AND run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}""",
+    column="run.site_id",
+)
+
+# Whether the app may be called, and whether it has failed of late. Where the circuit's time is up, one caller
+# may try, and the others wait on.
+CHECK_CIRCUIT: LiteralString = """
+WITH probe AS (
+    UPDATE runglass.app_circuits SET opened_until = now() + %(probe_seconds)s * interval '1 second'
+    WHERE app_type = %(app_type)s AND opened_until <= now()
+    RETURNING app_type
+)
+SELECT
+    EXISTS (SELECT FROM probe) OR NOT EXISTS (
+        SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s AND opened_until IS NOT NULL
+    ),
+    EXISTS (SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s)"""
+
+CLOSE_CIRCUIT: LiteralString = """
+DELETE FROM runglass.app_circuits WHERE app_type = %(app_type)s"""
+
+COUNT_FAILURE: LiteralString = """
+INSERT INTO runglass.app_circuits AS circuit (app_type, failures, opened_until)
+VALUES (%(app_type)s, 1, CASE WHEN %(limit)s <= 1 THEN now() + %(open_seconds)s * interval '1 second' END)
+ON CONFLICT (app_type) DO UPDATE SET
+    failures = circuit.failures + 1,
+    opened_until = CASE WHEN circuit.failures + 1 >= %(limit)s
+        THEN now() + %(open_seconds)s * interval '1 second' END"""
+
+START_BATCH = SiteStatement(
+    """
+    UPDATE runglass.batches SET status = 'running', started_at = now()
+    WHERE id = %(batch_id)s AND status = 'confirmed' AND {scope}"""
+)
+
+
+async def get_installation(connection: Connection) -> UUID:
+    """The id of this installation, which makes its idempotency keys its own."""
+    rows = await fetch_plain(connection, InstallationRow, GET_INSTALLATION)
+    return rows[0].id
+
+
+async def hold_job(
+    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, holder: UUID
+) -> HoldRow | None:
+    """Hold a job and mark it as running; None where it has left the queue or got another engine's job."""
+    values = {"job_id": job_id, "engine_id": engine_id, "holder": holder}
+    return await fetch_one(connection, HoldRow, HOLD_JOB, scope, values)
+
+
+class HoldCheck:
+    """Whether an execution still holds its job, asked now and read later. The hold is locked meanwhile."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    async def cancelled(self) -> bool | None:
+        """None where the hold is lost; else whether the job should stop."""
+        row = await self._cursor.fetchone()
+        return None if row is None else bool(row[0])
+
+
+async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
+    """Ask for the hold, within the transaction whose writes depend on it."""
+    return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
+
+
+async def end_job(
+    connection: Connection, *, scope: Scope, job_id: int, status: str, error: str | None, tokens: int
+) -> None:
+    """Write how a job ended, and take it out of the queue."""
+    values = {"job_id": job_id, "status": status, "error": error, "tokens": tokens}
+    await connection.execute(END_JOB.sql(scope), {**values, **scope.parameters()})
+    await leave_queue(connection, job_id=job_id)
+
+
+async def start_batch(connection: Connection, *, scope: Scope, batch_id: UUID) -> None:
+    """Mark a confirmed batch as running."""
+    await connection.execute(START_BATCH.sql(scope), {"batch_id": batch_id, **scope.parameters()})
+
+
+async def list_earlier_runs(
+    connection: Connection, *, scope: Scope, job_id: int, external_ids: Sequence[str]
+) -> list[EarlierRunRow]:
+    """The calls of earlier executions of a job among these, in no order."""
+    values = {"job_id": job_id, "external_ids": list(external_ids)}
+    return await fetch_all(connection, EarlierRunRow, LIST_EARLIER_RUNS, scope, values)
+
+
+async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> None:
+    """Add the row of a call, unless the same call has one.
+
+    `run` has the table's column names, among them site_id, external_id and status.
+    """
+    values = {"run": Jsonb(run), "site_id": run["site_id"], "external_id": run["external_id"]}
+    await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()})
+
+
+async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:
+    """Write what came of a call. `values` are the parameters of `FINISH_RUN`."""
+    await connection.execute(FINISH_RUN.sql(scope), {**values, **scope.parameters()})
+
+
+async def check_circuit(connection: Connection, *, app_type: str, probe_seconds: float) -> CircuitRow:
+    """Whether an app may be called; while its circuit is open, no, but for one probe after its time."""
+    values = {"app_type": app_type, "probe_seconds": probe_seconds}
+    return (await fetch_plain(connection, CircuitRow, CHECK_CIRCUIT, values))[0]
+
+
+async def close_circuit(connection: Connection, *, app_type: str) -> None:
+    """Say that the app works: its failures are forgotten."""
+    await connection.execute(CLOSE_CIRCUIT, {"app_type": app_type})
+
+
+async def count_failure(connection: Connection, *, app_type: str, limit: int, open_seconds: float) -> None:
+    """Say that the app did not work; at `limit` in a row its circuit opens for so long."""
+    values = {"app_type": app_type, "limit": limit, "open_seconds": open_seconds}
+    await connection.execute(COUNT_FAILURE, values)

@@ -1,0 +1,102 @@
+"""`runglass worker`: run jobs until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+
+from db.engine import JobEngine
+from db.errors import Unavailable
+from db.migrate import apply_migrations
+from db.pool import Database
+from db.work import get_installation
+from graph.apps_file import load_apps
+from graph.config import Settings, environment
+from resolvers.apps import App, AppClient
+from resolvers.work import Runner
+
+log = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_WAIT_SECONDS = 1.0
+
+
+def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
+    """Work until SIGTERM or SIGINT: then finish what runs, within the grace, and give back the rest.
+
+    `with_parent` stops the same way when standard input closes.
+    """
+    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    for library in ("procrastinate", "httpx", "httpcore"):
+        # What they say of faults is said by us, in one line.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    apps = load_apps(settings.apps_file, environment())
+    for name in asyncio.run(apply_migrations(settings.dsn)):
+        log.info("applied %s", name)
+    if not apps:
+        log.warning("RUNGLASS_APPS_FILE names no app: every job waits for a dispatcher of your own")
+    asyncio.run(_work_until_told(settings, apps, with_parent))
+
+
+async def _work_until_told(settings: Settings, apps: dict[str, App], with_parent: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if with_parent:
+        # A pipe, so that a read ends when the other process does.
+        loop.add_reader(0, lambda: None if os.read(0, 1024) else (loop.remove_reader(0), stop.set()))
+    await work(settings, apps, stop)
+
+
+async def work(settings: Settings, apps: dict[str, App], stop: asyncio.Event) -> None:
+    """Run jobs until `stop` is set."""
+    database = Database(settings.dsn, settings.pool)
+    client = AppClient(connections=settings.worker_concurrency)
+    await database.open()
+    side: list[asyncio.Task[None]] = []
+    try:
+        runner = await _runner(settings, apps, database, client, stop)
+        if runner is None:
+            return
+        side = [
+            asyncio.create_task(runner.keep_admitting()),
+            asyncio.create_task(runner.keep_rescuing(settings.worker_lease)),
+        ]
+        log.info("working for %s", ", ".join(sorted(apps)) or "no app")
+        await _engine(settings, runner).run(stop)
+    finally:
+        for task in side:
+            task.cancel()
+        if side:
+            await asyncio.wait(side)
+        await client.close()
+        await database.close()
+
+
+async def _runner(
+    settings: Settings, apps: dict[str, App], database: Database, client: AppClient, stop: asyncio.Event
+) -> Runner | None:
+    while not stop.is_set():
+        try:
+            async with database.connection() as connection:
+                installation = await get_installation(connection)
+            return Runner(database, client, apps, settings.site_concurrency, installation)
+        except Unavailable as error:
+            log.warning("the worker waits: %s", error)
+            await asyncio.sleep(_WAIT_SECONDS)
+    return None
+
+
+def _engine(settings: Settings, runner: Runner) -> JobEngine:
+    return JobEngine(
+        settings.dsn,
+        settings.pool,
+        concurrency=settings.worker_concurrency,
+        lease_seconds=settings.worker_lease,
+        grace_seconds=settings.worker_grace,
+        run_job=runner.run_job,
+        admit=runner.admit,
+    )

@@ -1,0 +1,122 @@
+"""Stopping what was started, and running the failed part of a batch again."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from db import batches, queue, trigger_jobs
+from db.batches import BatchRow
+from db.pool import Database
+from db.trigger_jobs import TriggerJobRow
+from resolvers.batches import estimate_apps
+from resolvers.callers import Caller, audit
+from resolvers.errors import Conflict, NotFound
+
+
+async def cancel_job(database: Database, caller: Caller, job_id: int) -> TriggerJobRow:
+    """End a job that waits, or have one that runs on our workers stop before its next app.
+
+    Gives the job: cancelled, or still running until the app that works on it has answered. Raises NotFound,
+    or Conflict where the job has ended or another dispatcher runs it.
+    """
+    async with database.transaction() as transaction:
+        place = await queue.lock_place(transaction, scope=caller.scope, job_id=job_id)
+        job = await trigger_jobs.lock_trigger_job(transaction, scope=caller.scope, job_id=job_id)
+        if job is None:
+            raise NotFound("There is no such job.")
+        if job.status == "pending":
+            reason = f"cancelled by {caller.name}"
+            changed = await trigger_jobs.cancel_pending_job(
+                transaction, scope=caller.scope, job_id=job_id, reason=reason
+            )
+            job = changed or job
+            if place is not None:
+                await queue.leave_queue(transaction, job_id=job_id)
+                await queue.ask_for_admission(transaction)
+        elif job.status == "running" and place is not None:
+            await queue.request_cancel(transaction, scope=caller.scope, job_id=job_id)
+        elif job.status == "running":
+            raise Conflict("This job is run by another dispatcher; only that one can stop it.")
+        else:
+            raise Conflict(f"This job has ended already; it is {job.status or 'without a status'}.")
+        await audit(
+            transaction,
+            caller,
+            "cancelJob",
+            ("job", job_id),
+            site_id=job.site_id,
+            after={"status": job.status},
+        )
+    return job
+
+
+async def cancel_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:
+    """Stop a batch: its waiting jobs are cancelled, its running ones stop before their next app.
+
+    Raises NotFound, or Conflict where the batch has ended.
+    """
+    async with database.transaction() as transaction:
+        found = await batches.get_batches(transaction, scope=caller.scope, ids=[batch_id])
+        if not found:
+            raise NotFound("There is no such batch.")
+        running = await queue.cancel_places(transaction, scope=caller.scope, batch_id=batch_id)
+        reason = f"batch cancelled by {caller.name}"
+        jobs = await batches.cancel_pending_jobs(
+            transaction, scope=caller.scope, batch_id=batch_id, reason=reason
+        )
+        batch = await batches.cancel_batch(
+            transaction, scope=caller.scope, batch_id=batch_id, actor=caller.name
+        )
+        if batch is None:
+            raise Conflict(f"This batch has ended already; it is {found[0].status.replace('_', ' ')}.")
+        await queue.ask_for_admission(transaction)
+        await audit(
+            transaction,
+            caller,
+            "cancelBatch",
+            ("batch", batch_id),
+            site_id=batch.site_id,
+            before={"status": found[0].status},
+            after={"cancelledJobs": jobs, "runningJobs": running},
+        )
+    return batch
+
+
+async def retry_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:
+    """Start a new batch of the jobs of an ended one that failed or were cancelled.
+
+    Jobs that were retried since, and succeeded or have not ended, are left out. Raises NotFound, or Conflict
+    where the batch has not ended, nothing of it failed, or such a batch has not ended yet.
+    """
+    async with database.transaction() as transaction:
+        batch = await batches.lock_batch(transaction, scope=caller.scope, batch_id=batch_id)
+        if batch is None:
+            raise NotFound("There is no such batch.")
+        if batch.finished_at is None or batch.confirmed_at is None:
+            raise Conflict("Only a batch that has run to its end can be retried.")
+        if await batches.has_unfinished_retry(transaction, scope=caller.scope, batch_id=batch_id):
+            raise Conflict("A retry of this batch has not ended yet.")
+        failed = await batches.failed_part(transaction, scope=caller.scope, batch_id=batch_id)
+        if not failed:
+            raise Conflict("Nothing of this batch is left to retry.")
+        estimates = await estimate_apps(
+            transaction, caller.scope.narrow(batch.site_id), {row.app_type: row.calls for row in failed}
+        )
+        retry = await batches.insert_retry_batch(
+            transaction,
+            scope=caller.scope,
+            batch_id=batch_id,
+            app_types=[row.app_type for row in failed],
+            member_ids=sorted({member for row in failed for member in row.member_ids}),
+            estimated_tokens=sum(round(app["calls"] * app["mean_tokens"]) for app in estimates),
+            app_estimates=estimates,
+            actor=caller.name,
+        )
+        if retry is None:
+            raise NotFound("There is no such batch.")
+        await queue.ask_for_admission(transaction)
+        after = {"retry": str(retry.id), "calls": retry.estimated_calls}
+        await audit(
+            transaction, caller, "retryBatch", ("batch", batch_id), site_id=batch.site_id, after=after
+        )
+    return retry

@@ -1,0 +1,351 @@
+"""Running jobs: walk a job's chain of apps, and write down every call.
+
+No database connection is held while an app works. A job whose execution broke off is run again from the call
+that had no answer, with the same idempotency key; calls that were answered are not made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from db import batches, queue
+from db import work as store
+from db.errors import StatementTimeout, Unavailable
+from db.pool import Connection, Database
+from db.scope import Scope
+from db.work import EarlierRunRow, HoldRow
+from resolvers.admission import choose_next
+from resolvers.apps import Answer, App, AppClient
+
+log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+# How long an answer is kept in hand while the database is away, in steps; after that the call is repeated.
+_PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+_ADMISSION_SECONDS = 0.05
+
+
+class AppsMissing(Exception):
+    """A job was admitted by a worker with a registry that names more apps than this one's."""
+
+
+class HoldLost(Exception):
+    """Another worker has taken the job over, since this one gave no sign of life; nothing more is written."""
+
+
+# A job: its id, its site, the engine's id of it, and who runs it.
+Target = tuple[int, str, int, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of a job, as far as it has come."""
+
+    job_id: int
+    site_id: str
+    job: HoldRow
+    holder: UUID
+    earlier: Mapping[str, EarlierRunRow]
+    cancelled: bool = False
+    position: int = 0
+    # The answer of the app before, which is the input of the next one.
+    answer: str | None = None
+    tokens: int = 0
+    error: str | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The site of the job."""
+        return Scope.of(self.site_id)
+
+    @property
+    def chain(self) -> list[str]:
+        """The apps in order."""
+        return self.job.app_types
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is to be made, and has its row."""
+
+    app: App
+    key: str
+    request: dict[str, Any]
+    # Whether a success has failures to make good.
+    closes_circuit: bool
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs jobs of one process. `site_limit` is how many jobs of one site may run at once, on all workers."""
+
+    database: Database
+    client: AppClient
+    apps: Mapping[str, App]
+    site_limit: int
+    installation: UUID
+    # Set whenever a place has come free, so that `keep_admitting` fills it.
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen_batches: set[UUID] = field(default_factory=set[UUID])
+
+    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> None:
+        """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
+
+        Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
+        """
+        target = (job_id, site_id, engine_id, uuid4())
+        try:
+            await self._run(target)
+        except (Unavailable, StatementTimeout, AppsMissing):
+            raise
+        except HoldLost:
+            log.warning("job %s has been taken over by another worker", job_id)
+        except Exception as error:
+            log.exception("job %s could not be run", job_id)
+            kind = type(error).__name__
+            await self._persist(lambda transaction: self._give_up(transaction, target, kind))
+        self.freed.set()
+
+    async def _run(self, target: Target) -> None:
+        begun = await self._persist(lambda transaction: self._begin(transaction, target))
+        while begun is not None:
+            execution, call = begun
+            answer = await self.client.call(call.app, call.request, call.key)
+            begun = await self._persist(
+                lambda transaction, execution=execution, call=call, answer=answer: self._go_on(
+                    transaction, execution, call, answer
+                )
+            )
+
+    async def _persist(self, write: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
+        """Run one transaction, again while the database is away: an answer has cost tokens."""
+        for pause in _PATIENCE:
+            try:
+                async with self.database.pipelined_transaction() as transaction:
+                    return await write(transaction)
+            except Unavailable as error:
+                log.warning("a worker waits %s s: %s", pause, error)
+                await asyncio.sleep(pause)
+        async with self.database.pipelined_transaction() as transaction:
+            return await write(transaction)
+
+    async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
+        job_id, site_id, engine_id, holder = target
+        scope = Scope.of(site_id)
+        job = await store.hold_job(
+            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
+        )
+        if job is None:
+            return None
+        if not job.is_ours:
+            await queue.leave_queue(transaction, job_id=job_id)
+            return None
+        if missing := [app for app in job.app_types if app not in self.apps]:
+            raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
+        if job.batch_id and job.batch_id not in self._seen_batches:
+            await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
+            self._seen_batches.add(job.batch_id)
+        earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
+        execution = Execution(job_id, site_id, job, holder, earlier, cancelled=job.cancel_requested)
+        return await self._next_call(transaction, execution)
+
+    async def _earlier_runs(
+        self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
+    ) -> dict[str, EarlierRunRow]:
+        keys = [self._key(job_id, position) for position in range(len(job.app_types))]
+        rows = await store.list_earlier_runs(transaction, scope=scope, job_id=job_id, external_ids=keys)
+        return {row.external_id: row for row in rows}
+
+    async def _go_on(
+        self, transaction: Connection, execution: Execution, call: Call, answer: Answer
+    ) -> tuple[Execution, Call] | None:
+        """Write down an answer, and give the next call; None where the job has ended or is no longer ours."""
+        hold = await store.check_hold(transaction, job_id=execution.job_id, holder=execution.holder)
+        await self._finish_run(transaction, execution, call.key, answer)
+        if answer.is_fault:
+            app = call.app
+            await store.count_failure(
+                transaction, app_type=app.name, limit=app.failures, open_seconds=app.open_for
+            )
+        elif answer.status == "success" and call.closes_circuit:
+            await store.close_circuit(transaction, app_type=call.app.name)
+        cancelled = await hold.cancelled()
+        if cancelled is None:
+            raise HoldLost
+        return await self._next_call(transaction, _after(execution, answer, cancelled))
+
+    async def _next_call(
+        self, transaction: Connection, execution: Execution
+    ) -> tuple[Execution, Call] | None:
+        while (status := _end_of(execution)) is None:
+            key = self._key(execution.job_id, execution.position)
+            known = execution.earlier.get(key)
+            if known and known.status != "running":
+                execution = _after(execution, _answer_of(known), execution.cancelled)
+                continue
+            app = self.apps[execution.chain[execution.position]]
+            await store.start_run(transaction, scope=execution.scope, run=_run_row(execution, key))
+            circuit = await store.check_circuit(transaction, app_type=app.name, probe_seconds=app.budget)
+            if circuit.allows:
+                return execution, Call(app, key, _request(execution, key), circuit.has_failed)
+            answer = Answer("circuit_open", error="not called: the app has failed too often")
+            await self._finish_run(transaction, execution, key, answer)
+            execution = _after(execution, answer, execution.cancelled)
+        await store.end_job(
+            transaction,
+            scope=execution.scope,
+            job_id=execution.job_id,
+            status=status,
+            error=execution.error,
+            tokens=execution.tokens,
+        )
+        return None
+
+    async def _finish_run(
+        self, transaction: Connection, execution: Execution, key: str, answer: Answer
+    ) -> None:
+        values = {
+            "site_id": execution.site_id,
+            "external_id": key,
+            "status": answer.status,
+            "tokens": answer.tokens,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "model": answer.model,
+            "response": answer.response,
+            "latency_ms": answer.latency_ms,
+            "error": answer.error,
+        }
+        await store.finish_run(transaction, scope=execution.scope, values=values)
+
+    async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
+        job_id, site_id, engine_id, holder = target
+        scope = Scope.of(site_id)
+        hold = await store.hold_job(
+            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
+        )
+        if hold is not None and hold.is_ours:
+            error = f"it could not be run: {kind}"
+            await store.end_job(
+                transaction, scope=scope, job_id=job_id, status="failed", error=error, tokens=0
+            )
+
+    def _key(self, job_id: int, position: int) -> str:
+        return f"{self.installation.hex[:12]}-job_{job_id}-{position}"
+
+    async def admit(self) -> None:
+        """Give the engine as many jobs as may run now, and complete the batches that have ended."""
+        async with self.database.transaction() as transaction:
+            await queue.lock_admission(transaction)
+            await queue.queue_batches(transaction)
+            waiting = await queue.list_waiting(
+                transaction, app_types=list(self.apps), site_limit=self.site_limit
+            )
+            if waiting:
+                chosen = choose_next(
+                    waiting,
+                    site_limit=self.site_limit,
+                    app_limits={
+                        name: app.concurrency
+                        for name, app in self.apps.items()
+                        if app.concurrency is not None
+                    },
+                    app_counts=await queue.count_admitted_by_app(transaction),
+                )
+                if chosen:
+                    await queue.admit_jobs(transaction, job_ids=chosen)
+        async with self.database.connection() as connection:
+            await batches.settle_batches(connection)
+
+    async def keep_admitting(self) -> None:
+        """Fill places as they come free, until cancelled."""
+        while True:
+            await self.freed.wait()
+            self.freed.clear()
+            await _survive(self.admit)
+            # Places that come free meanwhile are filled together.
+            await asyncio.sleep(_ADMISSION_SECONDS)
+
+    async def keep_rescuing(self, lease_seconds: float) -> None:
+        """Give back the jobs of workers that are gone, and look for forgotten ones, until cancelled."""
+
+        async def rescue() -> None:
+            async with self.database.transaction() as transaction:
+                stalled = await queue.give_back_stalled(transaction, lease_seconds=lease_seconds)
+            if stalled:
+                log.warning("%s jobs of a worker that is gone run again", stalled)
+            await self.admit()
+
+        while True:
+            await _survive(rescue)
+            await asyncio.sleep(lease_seconds / 3)
+
+
+async def _survive(step: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await step()
+    except (Unavailable, StatementTimeout) as error:
+        log.warning("the worker waits: %s", error)
+    except Exception:
+        log.exception("a step of the worker failed and will be tried again")
+
+
+def _after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
+    app = execution.chain[execution.position]
+    return replace(
+        execution,
+        cancelled=cancelled,
+        position=execution.position + 1,
+        answer=answer.response,
+        tokens=execution.tokens + answer.tokens,
+        error=None if answer.status == "success" else f"{app}: {answer.error or answer.status}",
+    )
+
+
+def _end_of(execution: Execution) -> str | None:
+    """The status with which the job has ended; None while an app is still to be called."""
+    if execution.error is not None:
+        return "failed"
+    if execution.position == len(execution.chain):
+        return "success"
+    return "cancelled" if execution.cancelled else None
+
+
+def _answer_of(run: EarlierRunRow) -> Answer:
+    status: Any = run.status
+    return Answer(status, tokens=run.tokens_used, response=run.response_text, error=run.error_message)
+
+
+def _request(execution: Execution, key: str) -> dict[str, Any]:
+    job = execution.job
+    return {
+        "job": f"job_{execution.job_id}",
+        "app": execution.chain[execution.position],
+        "site": execution.site_id,
+        "member": job.member_id,
+        "event": job.event_type,
+        "payload": job.payload,
+        "input": execution.answer,
+        "idempotencyKey": key,
+    }
+
+
+def _run_row(execution: Execution, key: str) -> dict[str, Any]:
+    job = execution.job
+    return {
+        "site_id": execution.site_id,
+        "app_type": execution.chain[execution.position],
+        "trigger_type": job.event_type,
+        "member_id": job.member_id,
+        "status": "running",
+        "external_id": key,
+        "trigger_job_id": execution.job_id,
+    }

@@ -1,0 +1,101 @@
+"""`serve --demo` runs simulated apps and a worker beside the server, and ends with both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+
+import httpx
+
+from graph.config import Settings
+from graph.demo_apps import FATES, fate_of, make_demo_app, start_demo_work
+from resolvers.apps import sign
+from resolvers.demo_words import APPS
+from tests.conftest import Store
+from tests.work.conftest import ended, enqueue, eventually
+
+CONNECTED = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = 'runglass worker'"
+)
+PARENT = """
+import sys
+from graph.config import load_settings
+from graph.demo_apps import start_demo_work
+with start_demo_work(load_settings()):
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_fates_have_their_shares_and_follow_from_the_key() -> None:
+    keys = [f"key-{n}" for n in range(20_000)]
+    fates = Counter(fate_of(key)[0] for key in keys)
+    for fate, share in FATES:
+        assert abs(fates[fate] / len(keys) - share) < 0.2 * share + 0.002
+    assert [fate_of(key)[0] for key in keys] == [fate_of(key)[0] for key in keys]
+
+
+def post(body: bytes, signature: str, timestamp: str, path: str = "/chat_assistant") -> httpx.Response:
+    """Call a simulated app with the key of a call that answers at once."""
+    key = next(key for key in map(str, range(100)) if fate_of(key)[0] == "answer")
+    headers = {
+        "x-runglass-timestamp": timestamp,
+        "x-runglass-signature": signature,
+        "idempotency-key": key,
+    }
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(make_demo_app("s"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://apps") as client:
+            return await client.post(path, content=body, headers=headers)
+
+    return asyncio.run(send())
+
+
+def test_a_simulated_app_checks_the_signature() -> None:
+    import time
+
+    now = str(int(time.time()))
+    old = str(int(time.time()) - 3600)
+    assert post(b"{}", sign("s", now, b"{}"), now).json()["status"] == "success"
+    assert post(b"{}", sign("other", now, b"{}"), now).status_code == 401
+    assert post(b"{ }", sign("s", now, b"{}"), now).status_code == 401
+    assert post(b"{}", sign("s", old, b"{}"), old).status_code == 401
+    assert post(b"{}", sign("s", now, b"{}"), now, "/nothing").status_code == 404
+
+
+def test_jobs_of_the_demo_run(dsn: str, store: Store) -> None:
+    settings = Settings(database_url=dsn, _env_file=None)
+    apps = [app.name for app in APPS]
+    with start_demo_work(settings):
+        jobs = [enqueue(store, app_chain=[apps[n % len(apps)]], member_id=f"m{n}") for n in range(12)]
+        eventually(ended(store, *jobs), "all jobs end")
+    succeeded = store.rows("SELECT * FROM biz.ai_run_logs WHERE status = 'success'")
+    assert len(succeeded) >= 6
+    assert all(row["tokens_used"] > 0 and row["model"] and row["response_text"] for row in succeeded)
+    eventually(lambda: store.value(CONNECTED) == 0, "the worker has gone")
+
+
+def test_the_children_of_a_killed_server_end(dsn: str, store: Store) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        env={**os.environ, "DATABASE_URL": dsn},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdin
+    assert parent.stdout
+    assert parent.stdout.readline() == b"started\n"
+    eventually(lambda: store.value(CONNECTED) > 0, "the worker is there")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    eventually(lambda: store.value(CONNECTED) == 0, "the worker has gone")
+    assert json.dumps(store.rows("SELECT * FROM biz.ai_run_logs")) == "[]"
