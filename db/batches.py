@@ -118,13 +118,14 @@ INSERT_BATCH_JOBS = SiteStatement(
     """
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
-        attempt, created_at
+        attempt, created_at, reserved_tokens
     )
     SELECT runglass.as_site_id(batch.site_id), 'batch', 'batch', runglass.as_member_id(member.id),
-        '{}'::jsonb, runglass.app_chain(ARRAY[app.type]), false, 'pending', batch.id, 1, now()
+        '{}'::jsonb, runglass.app_chain(ARRAY[app.app_type]), false, 'pending', batch.id, 1, now(),
+        jsonb_build_object(app.app_type, app.mean_tokens)
     FROM runglass.batches AS batch
     CROSS JOIN unnest(batch.member_ids) AS member(id)
-    CROSS JOIN unnest(batch.app_types) AS app(type)
+    CROSS JOIN jsonb_to_recordset(batch.app_estimates) AS app(app_type text, mean_tokens float8)
     WHERE batch.id = %(id)s AND {scope}""",
     column="batch.site_id",
 )
@@ -335,7 +336,7 @@ async def confirm_batch(
 
 
 async def insert_batch_jobs(connection: Connection, *, scope: Scope, batch_id: UUID) -> int:
-    """Add one pending job per app and member of the batch; gives how many."""
+    """Add one pending job per app and member of the batch, each with its reservation; gives how many."""
     statement = INSERT_BATCH_JOBS.sql(scope)
     cursor = await connection.execute(statement, {"id": batch_id, **scope.parameters()})
     return cursor.rowcount

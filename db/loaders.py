@@ -18,6 +18,8 @@ from db.alerts import AlertRow, get_alerts
 from db.api_keys import ApiKeyRow, get_api_keys
 from db.audit_log import AuditRow, get_audit_entries
 from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
+from db.budget import BudgetRow, get_budgets
+from db.budget_events import BudgetEventRow, get_events
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
@@ -130,6 +132,16 @@ class Loaders:
     def batches(self) -> Loader[UUID, BatchRow]:
         """Batches by id."""
         return self._by_id("batches", get_batches)
+
+    @property
+    def budget_events(self) -> Loader[int, BudgetEventRow]:
+        """Budget events by id."""
+        return self._by_id("budget_events", get_events)
+
+    @property
+    def budgets(self) -> Loader[int, BudgetRow]:
+        """Budgets by id."""
+        return self._by_id("budgets", get_budgets)
 
     @property
     def batch_counts(self) -> Loader[UUID, BatchCountsRow]:

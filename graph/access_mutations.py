@@ -8,7 +8,8 @@ from typing import Annotated
 import strawberry
 
 from db.api_keys import ApiKeyRow
-from graph.context import Info
+from graph.context import Context
+from graph.idempotency import KeyedInput
 from graph.ids import Kind, parse_id
 from graph.refusals import Conflict, InvalidInput, NotFound
 from graph.types.api_keys import ApiKey, CreatedApiKey
@@ -19,7 +20,7 @@ from resolvers.errors import InvalidInput as InvalidInputError
 
 
 @strawberry.input(description="The key that is wanted. It can never do more than you.")
-class CreateApiKeyInput:
+class CreateApiKeyInput(KeyedInput):
     """Input of createApiKey."""
 
     name: str = strawberry.field(description="Its name in the audit log, 1 to 100 characters.")
@@ -41,14 +42,14 @@ class CreateApiKeyInput:
 
 
 @strawberry.input(description="Which key to revoke.")
-class RevokeApiKeyInput:
+class RevokeApiKeyInput(KeyedInput):
     """Input of revokeApiKey."""
 
     key_id: strawberry.ID = strawberry.field(description="The id of the key, such as key_3.")
 
 
 CreateApiKeyResult = Annotated[
-    CreatedApiKey | InvalidInput | NotFound,
+    CreatedApiKey | InvalidInput | NotFound | Conflict,
     strawberry.union("CreateApiKeyResult", description="The new key, or why there is none."),
 ]
 RevokeApiKeyResult = Annotated[
@@ -57,13 +58,13 @@ RevokeApiKeyResult = Annotated[
 ]
 
 
-async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreatedApiKey:
+async def create_api_key(context: Context, input: CreateApiKeyInput) -> CreatedApiKey:
     """Make a key within the caller's own scope, role and permissions."""
     if (input.site_ids is None) is not input.every_site:
         raise InvalidInputError("Give either siteIds or everySite: true.", "siteIds")
     expires_at = input.expires_at
     if expires_at is not None and expires_at.tzinfo is None:
-        expires_at = expires_at.replace(tzinfo=info.context.zone())
+        expires_at = expires_at.replace(tzinfo=context.zone())
     wanted = cases.KeyRequest(
         name=input.name,
         role=callers.Role(input.role.value),
@@ -71,15 +72,15 @@ async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreatedApiKey:
         reads_texts=input.reads_texts,
         expires_at=expires_at,
     )
-    key, secret = await cases.create_api_key(info.context.database, info.context.caller, wanted)
+    key, secret = await cases.create_api_key(context.database, context.caller, wanted)
     # The row stands for the type, as everywhere.
     return CreatedApiKey(api_key=key, secret=secret)  # pyright: ignore[reportArgumentType]
 
 
-async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> ApiKeyRow:
+async def revoke_api_key(context: Context, input: RevokeApiKeyInput) -> ApiKeyRow:
     """Revoke a key that the caller may see."""
     key_id = parse_id(input.key_id, Kind.KEY, "keyId")
-    revoked = await cases.revoke_api_key(info.context.database, info.context.caller, key_id)
+    revoked = await cases.revoke_api_key(context.database, context.caller, key_id)
     # Other processes hear of it from the database; this one must know before it answers.
-    info.context.access_changed()
+    context.access_changed()
     return revoked

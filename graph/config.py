@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     batch_lifetime: int = Field(
         default=600, ge=1, le=86_400, description="How long an estimated batch may be confirmed."
     )
+    idempotency_lifetime: int = Field(
+        default=86_400, ge=1, le=31_536_000, description="How long an idempotency key keeps its first result."
+    )
     apps_file: Path | None = Field(
         default=None, description="The TOML file of the apps that workers call; without it they call none."
     )

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     CACHE = "cache"
     KEY = "key"
     AUDIT = "audit"
+    BUDGET = "budget"
+    BUDGET_EVENT = "budgetevent"
 
 
 _EXAMPLES = {kind: f"{kind}_42" for kind in Kind} | {Kind.BATCH: "batch_ followed by 32 hexadecimal digits"}

@@ -6,7 +6,7 @@ The refusals are raised by the use-cases and turned into members of the union by
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import strawberry
 
@@ -19,10 +19,19 @@ from graph.access_mutations import (
     create_api_key,
     revoke_api_key,
 )
-from graph.context import Info
+from graph.budget_mutations import (
+    BudgetOverride,
+    RemoveBudgetResult,
+    SetBudgetResult,
+    reason_of,
+    remove_budget,
+    set_budget,
+)
+from graph.context import Context, Info
+from graph.idempotency import Change, KeyedInput, run_keyed
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
 from graph.permissions import Administers, Operates
-from graph.refusals import Conflict, Expired, InvalidInput, NotFound
+from graph.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.steering import (
     CancelBatchResult,
@@ -47,21 +56,24 @@ from resolvers.run_logs import RunReport
 
 
 @strawberry.input(description="Which job to run again.")
-class RetryJobInput:
+class RetryJobInput(KeyedInput):
     """Input of retryJob."""
 
     job_id: strawberry.ID = strawberry.field(description="The id of a finished job, such as job_42.")
+    override: BudgetOverride | None = strawberry.field(
+        default=None, description="For admins: start it although it passes a hard limit of a budget."
+    )
 
 
 @strawberry.input(description="Which alert to change.")
-class AlertInput:
+class AlertInput(KeyedInput):
     """Input of ackAlert, ignoreAlert and reopenAlert."""
 
     alert_id: strawberry.ID = strawberry.field(description="The id of the alert, such as alert_7.")
 
 
 @strawberry.input(description="Which cached answers no longer hold.")
-class InvalidateCacheInput:
+class InvalidateCacheInput(KeyedInput):
     """Input of invalidateCache."""
 
     site_id: strawberry.ID = strawberry.field(description="The site whose entries are meant.")
@@ -75,7 +87,7 @@ class InvalidateCacheInput:
 
 
 @strawberry.input(description="The calls to estimate: each app for each member.")
-class EstimateBatchInput:
+class EstimateBatchInput(KeyedInput):
     """Input of estimateBatch."""
 
     site_id: strawberry.ID = strawberry.field(description="The site that the members belong to.")
@@ -86,10 +98,13 @@ class EstimateBatchInput:
 
 
 @strawberry.input(description="Which batch to start.")
-class ConfirmBatchInput:
+class ConfirmBatchInput(KeyedInput):
     """Input of confirmBatch."""
 
     batch_id: strawberry.ID = strawberry.field(description="The id that estimateBatch gave.")
+    override: BudgetOverride | None = strawberry.field(
+        default=None, description="For admins: start it although it passes a hard limit of a budget."
+    )
 
 
 @strawberry.input(
@@ -133,7 +148,7 @@ class RunReportInput:
 
 
 @strawberry.input(description="Runs to record: all of them, or none.")
-class RecordRunsInput:
+class RecordRunsInput(KeyedInput):
     """Input of recordRuns."""
 
     runs: list[RunReportInput] = strawberry.field(description="1 to 1,000 reports.")
@@ -149,7 +164,7 @@ class RecordedRuns:
 
 
 RetryJobResult = Annotated[
-    TriggerJob | NotFound | Conflict,
+    TriggerJob | NotFound | Conflict | BudgetExceeded,
     strawberry.union("RetryJobResult", description="The new job, or why there is none."),
 ]
 AlertResult = Annotated[
@@ -157,63 +172,50 @@ AlertResult = Annotated[
     strawberry.union("AlertResult", description="The changed alert, or why it was not changed."),
 ]
 InvalidateCacheResult = Annotated[
-    CacheInvalidation | NotFound | InvalidInput,
+    CacheInvalidation | NotFound | InvalidInput | Conflict,
     strawberry.union("InvalidateCacheResult", description="What was invalidated, or why nothing was."),
 ]
 EstimateBatchResult = Annotated[
-    Batch | InvalidInput | NotFound,
+    Batch | InvalidInput | NotFound | Conflict,
     strawberry.union("EstimateBatchResult", description="The estimate, or why there is none."),
 ]
 ConfirmBatchResult = Annotated[
-    Batch | NotFound | Conflict | Expired,
+    Batch | NotFound | Conflict | Expired | BudgetExceeded,
     strawberry.union("ConfirmBatchResult", description="The started batch, or why it was not started."),
 ]
 RecordRunsResult = Annotated[
-    RecordedRuns | InvalidInput | NotFound,
+    RecordedRuns | InvalidInput | NotFound | Conflict,
     strawberry.union("RecordRunsResult", description="What was recorded, or why nothing was."),
 ]
 
 
-def _described(description: str) -> Any:
-    return strawberry.argument(description=description)
-
-
-async def _retry_job(
-    info: Info, input: Annotated[RetryJobInput, _described("Which job to run again.")]
-) -> TriggerJobRow:
+async def _retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
-    return await job_cases.retry_job(info.context.database, info.context.caller, job_id)
+    override = reason_of(context, input.override)
+    return await job_cases.retry_job(context.database, context.caller, job_id, override=override)
 
 
-async def _ack_alert(
-    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
-) -> AlertRow:
-    return await _set_alert_status(info, input, "acknowledged")
+async def _ack_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "acknowledged")
 
 
-async def _ignore_alert(
-    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
-) -> AlertRow:
-    return await _set_alert_status(info, input, "ignored")
+async def _ignore_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "ignored")
 
 
-async def _reopen_alert(
-    info: Info, input: Annotated[AlertInput, _described("Which alert to change.")]
-) -> AlertRow:
-    return await _set_alert_status(info, input, "pending")
+async def _reopen_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "pending")
 
 
-async def _set_alert_status(info: Info, input: AlertInput, status: alert_cases.AlertStatus) -> AlertRow:
+async def _set_alert_status(context: Context, input: AlertInput, status: alert_cases.AlertStatus) -> AlertRow:
     alert_id = parse_id(input.alert_id, Kind.ALERT, "alertId")
-    return await alert_cases.set_alert_status(info.context.database, info.context.caller, alert_id, status)
+    return await alert_cases.set_alert_status(context.database, context.caller, alert_id, status)
 
 
-async def _invalidate_cache(
-    info: Info, input: Annotated[InvalidateCacheInput, _described("Which cached answers no longer hold.")]
-) -> CacheInvalidation:
+async def _invalidate_cache(context: Context, input: InvalidateCacheInput) -> CacheInvalidation:
     count = await cache_cases.invalidate_cache(
-        info.context.database,
-        info.context.caller,
+        context.database,
+        context.caller,
         site_id=input.site_id,
         app_type=input.app_type,
         member_id=input.member_id,
@@ -222,31 +224,26 @@ async def _invalidate_cache(
     return CacheInvalidation(site_id=input.site_id, count=BigInt(count), dry_run=input.dry_run)
 
 
-async def _estimate_batch(
-    info: Info, input: Annotated[EstimateBatchInput, _described("The calls to estimate.")]
-) -> BatchRow:
+async def _estimate_batch(context: Context, input: EstimateBatchInput) -> BatchRow:
     return await batch_cases.estimate_batch(
-        info.context.database,
-        info.context.caller,
+        context.database,
+        context.caller,
         site_id=input.site_id,
         app_types=input.app_types,
         member_ids=input.member_ids,
-        lifetime_seconds=info.context.settings.batch_lifetime,
+        lifetime_seconds=context.settings.batch_lifetime,
     )
 
 
-async def _confirm_batch(
-    info: Info, input: Annotated[ConfirmBatchInput, _described("Which batch to start.")]
-) -> BatchRow:
+async def _confirm_batch(context: Context, input: ConfirmBatchInput) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await batch_cases.confirm_batch(info.context.database, info.context.caller, batch_id)
+    override = reason_of(context, input.override)
+    return await batch_cases.confirm_batch(context.database, context.caller, batch_id, override=override)
 
 
-async def _record_runs(
-    info: Info, input: Annotated[RecordRunsInput, _described("The runs to record.")]
-) -> RecordedRuns:
-    reports = [_report(index, run, info) for index, run in enumerate(input.runs)]
-    ids, added = await run_log_cases.record_runs(info.context.database, info.context.caller, reports)
+async def _record_runs(context: Context, input: RecordRunsInput) -> RecordedRuns:
+    reports = [_report(index, run, context) for index, run in enumerate(input.runs)]
+    ids, added = await run_log_cases.record_runs(context.database, context.caller, reports)
     return RecordedRuns(
         run_ids=[strawberry.ID(print_id(Kind.RUN, run_id)) for run_id in ids],
         added=BigInt(added),
@@ -254,10 +251,10 @@ async def _record_runs(
     )
 
 
-def _report(index: int, run: RunReportInput, info: Info) -> RunReport:
+def _report(index: int, run: RunReportInput, context: Context) -> RunReport:
     if run.status is RunStatus.UNKNOWN:
         raise InvalidInputError(f"runs[{index}].status cannot be UNKNOWN.", "status")
-    zone = info.context.zone()
+    zone = context.zone()
     values: dict[str, Any] = {**vars(run), "status": run.status.value}
     for name in ("created_at", "finished_at"):
         value: datetime | None = values[name]
@@ -265,9 +262,15 @@ def _report(index: int, run: RunReportInput, info: Info) -> RunReport:
     return RunReport(**values)
 
 
-def _mutation(resolver: Any, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
+def _mutation(change: Change, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
+    async def resolve(info: Info, input: Any) -> Any:
+        return await run_keyed(info.context, info.field_name, change, input)
+
+    input_type = get_type_hints(change)["input"]
+    argument = strawberry.argument(description=input_type.__strawberry_definition__.description)
+    resolve.__annotations__["input"] = Annotated[input_type, argument]
     return strawberry.mutation(
-        resolver=resolver,
+        resolver=resolve,
         graphql_type=graphql_type,
         permission_classes=[permission],
         description=description,
@@ -317,6 +320,13 @@ class Mutation:
     record_runs = _mutation(
         _record_runs, RecordRunsResult, "Report runs of apps that this server did not call itself."
     )
+    set_budget = _mutation(
+        set_budget,
+        SetBudgetResult,
+        "Limit the tokens of a site, an app, both or all, a day or a month.",
+        Administers,
+    )
+    remove_budget = _mutation(remove_budget, RemoveBudgetResult, "Limit them no more.", Administers)
     create_api_key = _mutation(
         create_api_key,
         CreateApiKeyResult,

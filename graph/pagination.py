@@ -17,6 +17,8 @@ from db.alerts import AlertRow
 from db.api_keys import ApiKeyRow
 from db.audit_log import AuditRow
 from db.batches import BatchRow
+from db.budget import BudgetRow
+from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
 from db.run_logs import RunLogRow
@@ -39,6 +41,8 @@ _KINDS: dict[type[Any], Kind] = {
     TriggerJobRow: Kind.JOB,
     BatchRow: Kind.BATCH,
     CacheEntryRow: Kind.CACHE,
+    BudgetRow: Kind.BUDGET,
+    BudgetEventRow: Kind.BUDGET_EVENT,
     ApiKeyRow: Kind.KEY,
     AuditRow: Kind.AUDIT,
 }

@@ -9,6 +9,7 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.batches import BatchRow
+from db.budget import BudgetRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.access_queries import resolve_api_keys, resolve_audit_log
@@ -21,6 +22,7 @@ from graph.types.api_keys import ApiKeyConnection
 from graph.types.audit_log import AuditEntryConnection
 from graph.types.batches import Batch, BatchConnection, BatchFilter, wanted_batches
 from graph.types.budget import Budget
+from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
 from graph.types.fields import resolved
@@ -31,6 +33,8 @@ from graph.types.viewer import Viewer
 from resolvers import alerts as alert_cases
 from resolvers import batches as batch_cases
 from resolvers import budget as budget_cases
+from resolvers import budget_events as budget_event_cases
+from resolvers import budgets as budgets_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
@@ -157,6 +161,42 @@ async def _cache_entries(
     return ConnectionPage(page, lambda most: cache_cases.count_cache_entries(database, scope, wanted, most))
 
 
+async def _budgets(
+    info: Info,
+    site_id: SiteId = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(site_id)
+    page = await budgets_cases.list_budgets(
+        database, scope, _page(Kind.BUDGET, sort, first, after, last, before)
+    )
+    return ConnectionPage(page, lambda most: budgets_cases.count_budgets(database, scope, most))
+
+
+async def _budget_events(
+    info: Info,
+    site_id: SiteId = None,
+    sort: Sort = CreatedSort.CREATED_AT_DESC,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> ConnectionPage:
+    database, scope = info.context.database, info.context.scope.narrow(site_id)
+    page = await budget_event_cases.list_events(
+        database, scope, _page(Kind.BUDGET_EVENT, sort, first, after, last, before)
+    )
+    return ConnectionPage(page, lambda most: budget_event_cases.count_events(database, scope, most))
+
+
+async def _budget_limit(info: Info, id: _Id) -> BudgetRow | None:
+    return await info.context.loaders.budgets.load(parse_id(id, Kind.BUDGET, "id"))
+
+
 def _page(
     kind: Kind, sort: CreatedSort, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Any:
@@ -190,6 +230,8 @@ async def _node(info: Info, id: _Id) -> Any:
         Kind.ALERT: loaders.alerts,
         Kind.JOB: loaders.trigger_jobs,
         Kind.CACHE: loaders.cache_entries,
+        Kind.BUDGET: loaders.budgets,
+        Kind.BUDGET_EVENT: loaders.budget_events,
     }
     if info.context.caller.role is Role.ADMIN:
         # To anybody else they are as absent as another site's rows.
@@ -210,6 +252,16 @@ class Query:
         _dashboard, "What an operator looks at first, of one site or of all you may see."
     )
     budget: Budget = resolved(_budget, "Tokens used today and this month, of one site or of all you may see.")
+    budgets: BudgetLimitConnection = resolved(
+        _budgets,
+        "The budgets that admins set, and how they stand. Those of every site need to see every site.",
+    )
+    budget_limit: BudgetLimit | None = resolved(
+        _budget_limit, "One budget that an admin set; null where there is none of that id."
+    )
+    budget_events: BudgetEventConnection = resolved(
+        _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
+    )
     run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")

@@ -6,9 +6,13 @@ that no mutation has a `try` of its own.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import strawberry
 
-from resolvers import errors
+from graph.scalars import BigInt
+from graph.types.budgets import BudgetStanding
+from resolvers import errors, spending
 
 
 @strawberry.interface(description="Why a mutation did nothing. The store is as it was before.")
@@ -41,6 +45,22 @@ class InvalidInput(Refusal):
     field: str | None = strawberry.field(description="The input field that is wrong, such as memberIds.")
 
 
+@strawberry.type(description="This would pass a hard limit of a budget; an admin may override it.")
+class BudgetExceeded(Refusal):
+    """Made from `resolvers.spending.BudgetExceeded`."""
+
+    used: BigInt | None = strawberry.field(
+        description="Tokens used in the period; null where you may not see every site that counts."
+    )
+    reserved: BigInt | None = strawberry.field(
+        description="Tokens reserved; null where you may not see every site that counts."
+    )
+    requested: BigInt = strawberry.field(description="Tokens that this would reserve.")
+    limit: BigInt = strawberry.field(description="The hard limit in tokens.")
+    resets_at: datetime = strawberry.field(description="When the next period begins.")
+    budget: BudgetStanding = strawberry.field(description="The budget whose limit it is.")
+
+
 class _NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFound]):
     def handle(self, exception: errors.NotFound, *, field: object, info: object) -> NotFound:
         return NotFound(code=exception.code, message=exception.message)
@@ -61,4 +81,26 @@ class _InvalidInputHandler(strawberry.ExceptionHandler[errors.InvalidInput, Inva
         return InvalidInput(code=exception.code, message=exception.message, field=exception.field)
 
 
-EXCEPTION_HANDLERS = (_NotFoundHandler(), _ConflictHandler(), _ExpiredHandler(), _InvalidInputHandler())
+class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded, BudgetExceeded]):
+    def handle(self, exception: spending.BudgetExceeded, *, field: object, info: object) -> BudgetExceeded:
+        standing = exception.standing
+        return BudgetExceeded(
+            code=exception.code,
+            message=exception.message,
+            used=None if standing.used is None else BigInt(standing.used),
+            reserved=None if standing.reserved is None else BigInt(standing.reserved),
+            requested=BigInt(standing.requested),
+            limit=BigInt(standing.limit),
+            resets_at=standing.resets_at,
+            # The domain object stands for the type, as rows do.
+            budget=standing,  # pyright: ignore[reportArgumentType]
+        )
+
+
+EXCEPTION_HANDLERS = (
+    _NotFoundHandler(),
+    _ConflictHandler(),
+    _ExpiredHandler(),
+    _InvalidInputHandler(),
+    _BudgetExceededHandler(),
+)

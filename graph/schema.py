@@ -25,6 +25,7 @@ from graph.types.alerts import Alert
 from graph.types.api_keys import ApiKey
 from graph.types.audit_log import AuditEntry
 from graph.types.batches import Batch
+from graph.types.budgets import BudgetEvent, BudgetLimit
 from graph.types.cache import CacheEntry
 from graph.types.run_logs import RunLog
 from graph.types.trigger_jobs import TriggerJob
@@ -33,7 +34,7 @@ schema = strawberry.Schema(
     Query,
     Mutation,
     # What `node` may give.
-    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, ApiKey, AuditEntry],
+    types=[RunLog, TriggerJob, Alert, Batch, CacheEntry, ApiKey, AuditEntry, BudgetLimit, BudgetEvent],
     config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=EXCEPTION_HANDLERS,
 )

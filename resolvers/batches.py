@@ -18,6 +18,7 @@ from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
 from resolvers.names import check_length, check_name
+from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
 HISTORY = timedelta(days=30)
@@ -125,10 +126,13 @@ async def estimate_batch(
     return batch
 
 
-async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:
+async def confirm_batch(
+    database: Database, caller: Caller, batch_id: UUID, *, override: str | None = None
+) -> BatchRow:
     """Start a batch: exactly once, before it expires, with all its jobs in the same transaction.
 
-    Raises NotFound, Expired, or Conflict where it was confirmed before.
+    Its jobs reserve the estimate until they end. `override` is the reason for which an admin passes a hard
+    limit. Raises NotFound, Expired, BudgetExceeded, or Conflict where it was confirmed before.
     """
     async with database.transaction() as transaction:
         batch = await store.lock_batch(transaction, scope=caller.scope, batch_id=batch_id)
@@ -138,6 +142,7 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
             raise Conflict(f"This batch is already {batch.status}.")
         if batch.is_expired:
             raise Expired("This estimate has expired; estimate the batch again.")
+        spent = await admit(transaction, caller, spending_of(batch), override=override)
         confirmed = await store.confirm_batch(
             transaction, scope=caller.scope, batch_id=batch_id, actor=caller.name
         )
@@ -152,9 +157,27 @@ async def confirm_batch(database: Database, caller: Caller, batch_id: UUID) -> B
             ("batch", batch_id),
             site_id=batch.site_id,
             before={"status": batch.status},
-            after={"status": confirmed.status, "jobs": jobs},
+            after={"status": confirmed.status, "jobs": jobs, **spent},
         )
     return confirmed
+
+
+def spending_of(batch: BatchRow) -> Spending:
+    """What confirming the batch would reserve, by app; nothing more for one that is confirmed."""
+    waits = batch.status == "estimated"
+    return Spending.of(
+        batch.site_id,
+        {app["app_type"]: waits * app["calls"] * app["mean_tokens"] for app in batch.app_estimates},
+    )
+
+
+async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, float]:
+    """Tokens that one call of each of these apps is expected to use, by app; one named twice counts twice."""
+    means = {
+        app["app_type"]: app["mean_tokens"]
+        for app in await estimate_apps(connection, scope, dict.fromkeys(apps, 1))
+    }
+    return {app: mean * apps.count(app) for app, mean in means.items()}
 
 
 async def estimate_apps(

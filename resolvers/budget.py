@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from db.budget import budgets_of_sites
 from db.pool import Connection, Database
 from db.rollups import usage_by_period
 from db.scope import Scope
@@ -54,7 +55,11 @@ class Budget:
 async def load_budget(
     connection: Connection, scope: Scope, zone: ZoneInfo, now: datetime, limits: Limits
 ) -> Budget:
-    """Used, limit and reset of the day and the month that `now` lies in."""
+    """Used, limit and reset of the day and the month that `now` lies in.
+
+    The limits are those of the budget of the site, or of every site, and the given ones where there is none.
+    """
+    limits = await _stored_limits(connection, scope, limits)
     day = today(zone, now)
     bounds = [
         midnight(month_start(day), zone),
@@ -70,6 +75,15 @@ async def load_budget(
         daily=PeriodBudget(tokens[1], limits.daily, bounds[2]),
         monthly=PeriodBudget(sum(tokens), limits.monthly, bounds[3]),
     )
+
+
+async def _stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
+    if scope.sites is not None and len(scope.sites) != 1:
+        return limits
+    site_id = next(iter(scope.sites), None) if scope.sites else None
+    rows = await budgets_of_sites(connection, scope=Scope(scope.sites or frozenset()))
+    found = {row.period: row.limit for row in rows if row.site_id == site_id and row.app_type is None}
+    return Limits(found.get("daily", limits.daily), found.get("monthly", limits.monthly))
 
 
 async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:

@@ -7,34 +7,49 @@ import logging
 
 from db import rollups
 from db.errors import StatementTimeout, Unavailable
+from db.idempotency import purge_keys
 from db.migrate import MigrationError, missing_migrations
 from db.partitions import make_partitions_ahead
 from db.pool import Database
+from resolvers.budget_events import tell_thresholds
 
 log = logging.getLogger(__name__)
 
 FOLD_SECONDS = 2.0
 _FOLDS_A_PARTITION_CHECK = 1800
+_FOLDS_A_PURGE = 150
 
 
 async def keep_up(database: Database) -> None:
-    """Fold and make partitions until cancelled. A database that is gone is waited for.
+    """Do one round after another until cancelled. A database that is gone is waited for.
 
     Any number of processes may do this at once: one folds, the others find nothing to do.
     """
     rounds = 0
     while True:
         try:
-            async with database.connection() as connection:
-                await rollups.fold(connection)
-                if rounds % _FOLDS_A_PARTITION_CHECK == 0:
-                    await make_partitions_ahead(connection)
+            await keep_up_once(database, rounds)
             rounds += 1
         except (Unavailable, StatementTimeout) as error:
             log.warning("upkeep waits: %s", error)
         except Exception:
             log.exception("upkeep failed and will be tried again")
         await asyncio.sleep(FOLD_SECONDS)
+
+
+async def keep_up_once(database: Database, rounds: int = 0) -> None:
+    """Fold and, where that moved something, tell which budgets reached a threshold; some rounds do more.
+
+    `rounds` is how many there were before; the first does everything.
+    """
+    async with database.connection() as connection:
+        moved = await rollups.fold(connection)
+        if moved or rounds % _FOLDS_A_PURGE == 0:
+            await tell_thresholds(connection)
+        if rounds % _FOLDS_A_PURGE == 0:
+            await purge_keys(connection)
+        if rounds % _FOLDS_A_PARTITION_CHECK == 0:
+            await make_partitions_ahead(connection)
 
 
 async def not_ready_because(database: Database) -> str | None:

@@ -150,6 +150,7 @@ class Store:
             "runglass.batches",
             "runglass.run_external_ids",
             "runglass.audit_log",
+            "runglass.budgets",
         )
         # What a refused change to a key must leave as it was; last_used_at changes by use.
         keys = "SELECT id, revoked_at, revoked_by, sites, role FROM runglass.api_keys ORDER BY id"

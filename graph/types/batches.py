@@ -14,12 +14,15 @@ from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
 from graph.scalars import BigInt
+from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers import batches as batch_cases
+from resolvers.batches import spending_of
+from resolvers.spending import Verdict
 
 
 @strawberry.type(description="What the calls of one app in a batch would cost.")
@@ -49,6 +52,10 @@ def _status(root: strawberry.Parent[BatchRow]) -> BatchStatus:
 
 def _apps(root: strawberry.Parent[BatchRow]) -> list[AppEstimate]:
     return [AppEstimate(**app, is_fallback=app["sample_size"] == 0) for app in root.app_estimates]
+
+
+async def _budget_verdict(root: strawberry.Parent[BatchRow], info: Info) -> Verdict | None:
+    return await verdict_on(info, spending_of(root))
 
 
 async def _jobs(
@@ -120,6 +127,10 @@ class Batch(Node):
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")
     confirmed_by: str | None = strawberry.field(description="Who confirmed it.")
     confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
+    budget_verdict: BudgetVerdict = resolved(
+        _budget_verdict,
+        "What the budgets say now: to confirming it, or once it is confirmed, to what it has reserved.",
+    )
     started_at: datetime | None = strawberry.field(description="When its first job was started by a worker.")
     finished_at: datetime | None = strawberry.field(description="When its last job had ended.")
     cancelled_by: str | None = strawberry.field(description="Who stopped it.")

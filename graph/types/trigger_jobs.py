@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +26,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
+from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import STATEMENT, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
@@ -34,11 +34,10 @@ from graph.types.run_logs import RunLogConnection
 from graph.types.statuses import JobStatus, status_of, words
 from resolvers import trigger_jobs as job_cases
 from resolvers.periods import midnight, today
+from resolvers.spending import Spending, Verdict
 
 if TYPE_CHECKING:
     from graph.types.batches import Batch
-
-_CHAIN_SEPARATOR = re.compile(r"\s*(?:,|->|>)\s*")
 
 
 def _id(root: strawberry.Parent[TriggerJobRow]) -> strawberry.ID:
@@ -54,8 +53,12 @@ def _status_text(root: strawberry.Parent[TriggerJobRow]) -> str:
 
 
 def _app_chain(root: strawberry.Parent[TriggerJobRow]) -> list[str]:
-    chain = root.app_chain or []
-    return [app for app in _CHAIN_SEPARATOR.split(chain) if app] if isinstance(chain, str) else chain
+    return job_cases.apps_of(root)
+
+
+async def _budget_verdict(root: strawberry.Parent[TriggerJobRow], info: Info) -> Verdict | None:
+    apps = dict.fromkeys(job_cases.apps_of(root), 0)
+    return await verdict_on(info, Spending.of(root.site_id, apps))
 
 
 async def _retry_of(root: strawberry.Parent[TriggerJobRow], info: Info) -> TriggerJobRow | None:
@@ -142,6 +145,9 @@ class TriggerJob(Node):
     )
     batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
         _batch, "The batch that it belongs to, if any."
+    )
+    budget_verdict: BudgetVerdict = resolved(
+        _budget_verdict, "How the budgets that count its site and apps stand now."
     )
 
     @classmethod

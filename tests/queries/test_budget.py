@@ -135,5 +135,5 @@ def test_an_unknown_zone_is_a_coded_error(module_api: Api) -> None:
     assert (error["code"], error["argument"]) == ("BAD_USER_INPUT", "timeZone")
 
 
-def test_a_budget_takes_one_statement(module_api: Api) -> None:
-    assert module_api.statements(BUDGET) == 1
+def test_a_budget_takes_one_statement_for_its_limits_and_one_for_its_tokens(module_api: Api) -> None:
+    assert module_api.statements(BUDGET) == 2

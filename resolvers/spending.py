@@ -1,0 +1,139 @@
+"""Spending: whether the budgets allow what an operator is about to start.
+
+A start that is admitted reserves its tokens in the same transaction, and the budgets with a hard limit stay
+locked until that ends: of many starts at once each sees what those before it have reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from db import budget as store
+from db.budget import BudgetRow
+from db.pool import Connection, Database
+from db.scope import Scope
+from resolvers.budget import Limits
+from resolvers.callers import Caller
+from resolvers.errors import Refusal
+from resolvers.standing import BudgetSpec, Meter, Standing, State, spec_of, worst
+
+
+class BudgetExceeded(Refusal):
+    """This would pass a hard limit of a budget."""
+
+    code = "BUDGET_EXCEEDED"
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(_refusal(standing))
+        self.standing = standing
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Tokens that calls at a site are expected to use: (app, tokens) pairs."""
+
+    site_id: str
+    tokens: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, site_id: str, tokens_by_app: Mapping[str, float]) -> Spending:
+        """Rounded to whole tokens."""
+        return cls(site_id, tuple((app, round(tokens)) for app, tokens in tokens_by_app.items()))
+
+    @property
+    def app_types(self) -> list[str]:
+        """The apps that are called."""
+        return [app for app, _ in self.tokens]
+
+    def on(self, spec: BudgetSpec) -> int | None:
+        """The part of it that a budget counts; None where it counts nothing of it."""
+        if spec.site_id not in (None, self.site_id):
+            return None
+        if spec.app_type is not None and spec.app_type not in self.app_types:
+            return None
+        return sum(tokens for app, tokens in self.tokens if spec.app_type in (None, app))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the budgets say to a spending: the worst of their states, and each of them."""
+
+    state: State
+    standings: list[Standing]
+
+
+async def admit(
+    transaction: Connection, caller: Caller, spending: Spending, *, override: str | None = None
+) -> dict[str, Any]:
+    """Let a spending pass the hard limits; gives what the audit entry should say of it.
+
+    The caller of this reserves the spending's tokens in the same transaction. Raises BudgetExceeded, unless
+    `override` gives the reason why an admin starts it all the same.
+    """
+    rows = await store.lock_hard_budgets(
+        transaction, scope=Scope.of(spending.site_id), app_types=spending.app_types
+    )
+    meter = Meter(transaction, datetime.now(UTC))
+    exceeded: list[Standing] = []
+    for spec in map(spec_of, rows):
+        standing = await meter.standing(spec, spending.on(spec) or 0)
+        if standing.state == "exceeded":
+            exceeded.append(standing)
+    if override is not None:
+        return {"override": override, "exceededBudgets": [each.spec.budget_id for each in exceeded]}
+    if exceeded:
+        raise BudgetExceeded(exceeded[0].seen_by(caller.scope))
+    return {}
+
+
+async def judge(
+    database: Database,
+    scope: Scope,
+    zone: ZoneInfo,
+    limits: Limits,
+    spendings: Sequence[Spending],
+) -> dict[Spending, Verdict]:
+    """What the budgets say to each spending, without reserving anything.
+
+    Where no budget of every site is stored, the settings' limits warn in its place and never refuse.
+    """
+    sites = Scope(frozenset(spending.site_id for spending in spendings))
+    async with database.connection() as connection:
+        rows = await store.budgets_of_sites(connection, scope=sites)
+        specs = [*map(spec_of, rows), *_defaults(rows, zone, limits)]
+        meter = Meter(connection, datetime.now(UTC))
+        verdicts: dict[Spending, Verdict] = {}
+        for spending in spendings:
+            requests = [(spec, spending.on(spec)) for spec in specs]
+            standings = [
+                (await meter.standing(spec, requested)).seen_by(scope)
+                for spec, requested in requests
+                if requested is not None
+            ]
+            verdicts[spending] = Verdict(worst(standings), standings)
+    return verdicts
+
+
+def _defaults(rows: Sequence[BudgetRow], zone: ZoneInfo, limits: Limits) -> list[BudgetSpec]:
+    stored = {row.period for row in rows if row.site_id is None and row.app_type is None}
+    settings = {"daily": limits.daily, "monthly": limits.monthly}
+    return [
+        BudgetSpec(None, None, None, period, tokens, None, zone.key)
+        for period, tokens in settings.items()
+        if period not in stored
+    ]
+
+
+def _refusal(standing: Standing) -> str:
+    spec = standing.spec
+    of = " of " + " and ".join(
+        filter(None, (spec.site_id and f"site {spec.site_id}", spec.app_type and f"app {spec.app_type}"))
+    )
+    return (
+        f"This needs {standing.requested:,} tokens, which would pass the {spec.period} hard limit of"
+        f" {standing.limit:,} tokens{of if len(of) > 4 else ''}."
+    )
