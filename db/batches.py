@@ -226,10 +226,14 @@ INSERT_RETRY_JOBS = SiteStatement(
     f"""
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
-        retry_of_id, attempt, created_at
+        retry_of_id, attempt, created_at, reserved_tokens
     )
     SELECT job.site_id, job.event_type, job.connector_type, job.member_id, job.payload, job.app_chain, true,
-        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now()
+        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now(), (
+            SELECT jsonb_object_agg(app.app_type, app.mean_tokens)
+            FROM jsonb_to_recordset(%(estimates)s) AS app(app_type text, mean_tokens float8)
+            WHERE app.app_type = ANY(runglass.chain_apps(to_jsonb(job.app_chain)))
+        )
     FROM {_FAILED_PART} AND {{scope}}""",
     column="job.site_id",
 )
@@ -376,7 +380,7 @@ async def insert_retry_batch(
     app_estimates: Sequence[dict[str, Any]],
     actor: str,
 ) -> BatchRow | None:
-    """Add a confirmed batch for the failed part of another, with its jobs."""
+    """Add a confirmed batch for the failed part of another, with its jobs and what they reserve."""
     values = {
         "id": batch_id,
         "app_types": list(app_types),
@@ -388,6 +392,11 @@ async def insert_retry_batch(
     }
     batch = await fetch_one(connection, BatchRow, INSERT_RETRY_BATCH, scope, values)
     if batch is not None:
-        jobs = {"id": batch_id, "new_id": batch.id, **scope.parameters()}
+        jobs = {
+            "id": batch_id,
+            "new_id": batch.id,
+            "estimates": values["estimates"],
+            **scope.parameters(),
+        }
         await connection.execute(INSERT_RETRY_JOBS.sql(scope), jobs)
     return batch

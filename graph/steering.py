@@ -8,10 +8,11 @@ import strawberry
 
 from db.batches import BatchRow
 from db.trigger_jobs import TriggerJobRow
+from graph.budget_mutations import BudgetOverride, reason_of
 from graph.context import Context
 from graph.idempotency import KeyedInput
 from graph.ids import Kind, parse_batch_id, parse_id
-from graph.refusals import Conflict, NotFound
+from graph.refusals import BudgetExceeded, Conflict, NotFound
 from graph.types.batches import Batch
 from graph.types.trigger_jobs import TriggerJob
 from resolvers import steering as cases
@@ -38,6 +39,9 @@ class RetryBatchInput(KeyedInput):
     """Input of retryBatch."""
 
     batch_id: strawberry.ID = strawberry.field(description="The id of a batch that has run to its end.")
+    override: BudgetOverride | None = strawberry.field(
+        default=None, description="For admins: start it although it passes a hard limit of a budget."
+    )
 
 
 CancelJobResult = Annotated[
@@ -49,7 +53,7 @@ CancelBatchResult = Annotated[
     strawberry.union("CancelBatchResult", description="The stopped batch, or why it was not stopped."),
 ]
 RetryBatchResult = Annotated[
-    Batch | NotFound | Conflict,
+    Batch | NotFound | Conflict | BudgetExceeded,
     strawberry.union("RetryBatchResult", description="The new, started batch, or why there is none."),
 ]
 
@@ -69,4 +73,5 @@ async def cancel_batch(context: Context, input: CancelBatchInput) -> BatchRow:
 async def retry_batch(context: Context, input: RetryBatchInput) -> BatchRow:
     """Resolve retryBatch."""
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await cases.retry_batch(context.database, context.caller, batch_id)
+    override = reason_of(context, input.override)
+    return await cases.retry_batch(context.database, context.caller, batch_id, override=override)

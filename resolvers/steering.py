@@ -8,9 +8,10 @@ from db import batches, queue, trigger_jobs
 from db.batches import BatchRow
 from db.pool import Database
 from db.trigger_jobs import TriggerJobRow
-from resolvers.batches import estimate_apps
+from resolvers.batches import estimate_apps, estimated_tokens
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound
+from resolvers.spending import Spending, admit
 
 
 async def cancel_job(database: Database, caller: Caller, job_id: int) -> TriggerJobRow:
@@ -82,11 +83,15 @@ async def cancel_batch(database: Database, caller: Caller, batch_id: UUID) -> Ba
     return batch
 
 
-async def retry_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:
+async def retry_batch(
+    database: Database, caller: Caller, batch_id: UUID, *, override: str | None = None
+) -> BatchRow:
     """Start a new batch of the jobs of an ended one that failed or were cancelled.
 
-    Jobs that were retried since, and succeeded or have not ended, are left out. Raises NotFound, or Conflict
-    where the batch has not ended, nothing of it failed, or such a batch has not ended yet.
+    Jobs that were retried since, and succeeded or have not ended, are left out. The new jobs reserve what
+    they are expected to use; `override` is the reason for which an admin passes a hard limit. Raises
+    NotFound, BudgetExceeded, or Conflict where the batch has not ended, nothing of it failed, or such a batch
+    has not ended yet.
     """
     async with database.transaction() as transaction:
         batch = await batches.lock_batch(transaction, scope=caller.scope, batch_id=batch_id)
@@ -102,6 +107,8 @@ async def retry_batch(database: Database, caller: Caller, batch_id: UUID) -> Bat
         estimates = await estimate_apps(
             transaction, caller.scope.narrow(batch.site_id), {row.app_type: row.calls for row in failed}
         )
+        spending = Spending.of(batch.site_id, estimated_tokens(estimates))
+        spent = await admit(transaction, caller, spending, override=override)
         retry = await batches.insert_retry_batch(
             transaction,
             scope=caller.scope,
@@ -115,7 +122,7 @@ async def retry_batch(database: Database, caller: Caller, batch_id: UUID) -> Bat
         if retry is None:
             raise NotFound("There is no such batch.")
         await queue.ask_for_admission(transaction)
-        after = {"retry": str(retry.id), "calls": retry.estimated_calls}
+        after = {"retry": str(retry.id), "calls": retry.estimated_calls, **spent}
         await audit(
             transaction, caller, "retryBatch", ("batch", batch_id), site_id=batch.site_id, after=after
         )
