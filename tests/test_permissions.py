@@ -26,6 +26,7 @@ SIGNED_IN = {
     "alerts",
     "alert",
     "batch",
+    "batches",
     "cacheEntries",
     "node",
     "viewer",
