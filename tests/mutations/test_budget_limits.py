@@ -31,6 +31,11 @@ mutation ($input: RetryJobInput!) {{
   retryJob(input: $input) {{ __typename ... on TriggerJob {{ id {VERDICT} }} {REFUSAL} }}
 }}
 """
+RETRY_BATCH = f"""
+mutation ($input: RetryBatchInput!) {{
+  retryBatch(input: $input) {{ __typename ... on Batch {{ id {VERDICT} }} {REFUSAL} }}
+}}
+"""
 BATCH = f"query ($id: ID!) {{ batch(id: $id) {{ status {VERDICT} }} }}"
 
 
@@ -235,3 +240,24 @@ def test_a_retry_may_be_overridden_too(api: Api, history: Store) -> None:
     assert retry(api, job, override={"reason": "urgent"})["__typename"] == "TriggerJob"
     entry = history.rows("SELECT after FROM runglass.audit_log WHERE action = 'retryJob'")[0]["after"]
     assert entry["override"] == "urgent"
+
+
+def test_the_failed_part_of_a_batch_reserves_what_it_needs(api: Api, history: Store) -> None:
+    set_budget(api, hardLimit=550)
+    batch = confirm(api, estimate(api, members=5, apps=("chat", "mail")))
+    history.rows("UPDATE biz.ai_trigger_jobs SET status = 'success'")
+    history.rows("UPDATE biz.ai_trigger_jobs SET status = 'failed' WHERE member_id < 'm2'")
+    history.rows("UPDATE runglass.batches SET status = 'completed_with_failures', finished_at = now()")
+    given = {"batchId": batch["id"]}
+    set_budget(api, hardLimit=219)
+    before = history.snapshot()
+
+    refusal = api.data(RETRY_BATCH, {"input": given})["retryBatch"]
+
+    assert (refusal["__typename"], refusal["reserved"], refusal["requested"]) == ("BudgetExceeded", 0, 220)
+    assert history.snapshot() == before
+    set_budget(api, hardLimit=220)
+    retried = api.data(RETRY_BATCH, {"input": given})["retryBatch"]
+    assert [each["reserved"] for each in stored_only(retried["budgetVerdict"])] == [220]
+    entry = history.rows("SELECT after FROM runglass.audit_log WHERE action = 'retryBatch'")[0]["after"]
+    assert entry["calls"] == 4

@@ -86,6 +86,25 @@ def _prices(_api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return one, one | {"promptPrice": "1.5"}
 
 
+def _waiting_jobs(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    one, other = (store.job(status="pending") for _ in range(2))
+    return {"jobId": f"job_{one}"}, {"jobId": f"job_{other}"}
+
+
+def _confirmed(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    one, other = _batches(api, store)
+    for given in (one, other):
+        send(api, "confirmBatch", given)
+    return one, other
+
+
+def _ended(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    one, other = _confirmed(api, store)
+    store.rows("UPDATE biz.ai_trigger_jobs SET status = 'failed', finished_at = now()")
+    store.rows("UPDATE runglass.batches SET status = 'completed_with_failures', finished_at = now()")
+    return one, other
+
+
 CASES: dict[str, Case] = {
     "retryJob": Case("... on TriggerJob { id status attempt }", _jobs),
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
@@ -98,6 +117,9 @@ CASES: dict[str, Case] = {
     "setBudget": Case("... on BudgetLimit { id hardLimit }", _budgets),
     "removeBudget": Case("... on RemovedBudget { budgetId }", _removals),
     "setModelPrice": Case("... on ModelPrice { id promptPrice }", _prices),
+    "cancelJob": Case("... on TriggerJob { id status }", _waiting_jobs),
+    "cancelBatch": Case("... on Batch { id status cancelledBy }", _confirmed),
+    "retryBatch": Case("... on Batch { id status retryOf { id } }", _ended),
     "createApiKey": Case("... on CreatedApiKey { secret apiKey { id } }", _new_keys),
     "revokeApiKey": Case("... on ApiKey { id revokedAt }", _revocations),
 }
