@@ -193,19 +193,16 @@ HAS_UNFINISHED_RETRY = SiteStatement(
 )
 
 # What has been retried since, with success or not yet ended, is left out.
-_FAILED_PART: LiteralString = """
-    biz.ai_trigger_jobs AS job
-    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
-        SELECT FROM biz.ai_trigger_jobs AS retry
-        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
-    )"""
-
 FAILED_PART = SiteStatement(
-    f"""
+    """
     SELECT app, array_agg(DISTINCT member_id::text), count(*)::integer
     FROM (
         SELECT unnest(runglass.chain_apps(to_jsonb(job.app_chain))) AS app, job.member_id
-        FROM {_FAILED_PART} AND {{scope}}
+        FROM biz.ai_trigger_jobs AS job
+        WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
+            SELECT FROM biz.ai_trigger_jobs AS retry
+            WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+        ) AND {scope}
     ) AS failed GROUP BY app ORDER BY app""",
     column="job.site_id",
 )
@@ -223,7 +220,7 @@ INSERT_RETRY_BATCH = SiteStatement(
 )
 
 INSERT_RETRY_JOBS = SiteStatement(
-    f"""
+    """
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
         retry_of_id, attempt, created_at, reserved_tokens
@@ -232,9 +229,13 @@ INSERT_RETRY_JOBS = SiteStatement(
         'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now(), (
             SELECT jsonb_object_agg(app.app_type, app.mean_tokens)
             FROM jsonb_to_recordset(%(estimates)s) AS app(app_type text, mean_tokens float8)
-            WHERE app.app_type = ANY (runglass.chain_apps(to_jsonb(job.app_chain)))
+            WHERE app.app_type = ANY(runglass.chain_apps(to_jsonb(job.app_chain)))
         )
-    FROM {_FAILED_PART} AND {{scope}}""",
+    FROM biz.ai_trigger_jobs AS job
+    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS retry
+        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+    ) AND {scope}""",
     column="job.site_id",
 )
 
@@ -380,7 +381,7 @@ async def insert_retry_batch(
     app_estimates: Sequence[dict[str, Any]],
     actor: str,
 ) -> BatchRow | None:
-    """Add a confirmed batch for the failed part of another, with its jobs."""
+    """Add a confirmed batch for the failed part of another, with its jobs and what they reserve."""
     values = {
         "id": batch_id,
         "app_types": list(app_types),

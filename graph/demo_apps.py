@@ -193,7 +193,13 @@ def _write_apps_file(folder: Path, port: int) -> Path:
 def main() -> None:
     """Serve the simulated apps on the socket whose number is the first argument."""
     server = uvicorn.Server(
-        uvicorn.Config(make_demo_app(environment()[SECRET_NAME]), log_level="warning", lifespan="off")
+        uvicorn.Config(
+            make_demo_app(environment()[SECRET_NAME]),
+            log_level="error",
+            lifespan="off",
+            # Calls that hang are not waited for.
+            timeout_graceful_shutdown=1,
+        )
     )
 
     def watch() -> None:

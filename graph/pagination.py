@@ -26,7 +26,7 @@ from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
 from graph.ids import MAX_NUMBER, Kind
-from graph.types.fields import resolved
+from graph.types.fields import STATEMENT, resolved
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
@@ -197,4 +197,5 @@ class Connection(Generic[NodeT]):
     total_count: Total = resolved(
         _total_count,
         "How many objects the whole list has; counted only when selected, and only up to 10,000.",
+        weight=STATEMENT,
     )

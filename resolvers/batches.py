@@ -23,6 +23,7 @@ from resolvers.names import check_length, check_name
 from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
+MAX_APPS = 500
 HISTORY = timedelta(days=30)
 # What a call is taken to cost where an app has no history.
 DEFAULT_TOKENS = 2_000
@@ -98,6 +99,8 @@ async def estimate_batch(
     check_name(site_id, "siteId")
     apps = _distinct(app_types, "appTypes")
     members = _distinct(member_ids, "memberIds")
+    if len(apps) > MAX_APPS:
+        raise InvalidInput(f"A batch has at most {MAX_APPS} apps; this names {len(apps):,}.", "appTypes")
     if len(apps) * len(members) > MAX_CALLS:
         raise InvalidInput(
             f"A batch has at most {MAX_CALLS:,} calls; {len(apps):,} apps and {len(members):,} members make"
@@ -170,8 +173,13 @@ def spending_of(batch: BatchRow) -> Spending:
     waits = batch.status == "estimated"
     return Spending.of(
         batch.site_id,
-        {app["app_type"]: waits * app["calls"] * app["mean_tokens"] for app in batch.app_estimates},
+        {app: waits * tokens for app, tokens in estimated_tokens(batch.app_estimates).items()},
     )
+
+
+def estimated_tokens(app_estimates: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Tokens that all calls of each app are expected to use, by app."""
+    return {app["app_type"]: app["calls"] * app["mean_tokens"] for app in app_estimates}
 
 
 async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from db import batches, queue, trigger_jobs
 from db.batches import BatchRow
 from db.pool import Database
 from db.trigger_jobs import TriggerJobRow
-from resolvers.batches import estimate_apps
+from resolvers.batches import estimate_apps, estimated_tokens
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound
 from resolvers.spending import Spending, admit
@@ -88,9 +88,10 @@ async def retry_batch(
 ) -> BatchRow:
     """Start a new batch of the jobs of an ended one that failed or were cancelled.
 
-    Jobs that were retried since, and succeeded or have not ended, are left out. `override` is the reason for
-    which an admin passes a hard limit. Raises NotFound, BudgetExceeded, or Conflict where the batch has not
-    ended, nothing of it failed, or such a batch has not ended yet.
+    Jobs that were retried since, and succeeded or have not ended, are left out. The new jobs reserve what
+    they are expected to use; `override` is the reason for which an admin passes a hard limit. Raises
+    NotFound, BudgetExceeded, or Conflict where the batch has not ended, nothing of it failed, or such a batch
+    has not ended yet.
     """
     async with database.transaction() as transaction:
         batch = await batches.lock_batch(transaction, scope=caller.scope, batch_id=batch_id)
@@ -106,8 +107,8 @@ async def retry_batch(
         estimates = await estimate_apps(
             transaction, caller.scope.narrow(batch.site_id), {row.app_type: row.calls for row in failed}
         )
-        tokens = {app["app_type"]: app["calls"] * app["mean_tokens"] for app in estimates}
-        spent = await admit(transaction, caller, Spending.of(batch.site_id, tokens), override=override)
+        spending = Spending.of(batch.site_id, estimated_tokens(estimates))
+        spent = await admit(transaction, caller, spending, override=override)
         retry = await batches.insert_retry_batch(
             transaction,
             scope=caller.scope,

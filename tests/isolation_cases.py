@@ -26,7 +26,7 @@ from graphql import (
 )
 
 from graph.schema import schema
-from tests.isolation_world import BATCHES, at, mark
+from tests.isolation_world import BATCHES, ENDED, STARTED, at, mark
 
 SCHEMA = schema._schema
 OURS, THEIRS = f"batch_{BATCHES['berlin'].hex}", f"batch_{BATCHES['tokyo'].hex}"
@@ -79,6 +79,8 @@ VALUES: dict[str, list[str]] = {
     "TriggerJobFilter.eventType": MARKS,
     "TriggerJobFilter.memberId": MEMBERS,
     "TriggerJobFilter.isForced": ["true", "false"],
+    "BatchFilter.siteId": SITES,
+    "BatchFilter.createdBy": MARKS,
     "AlertFilter.siteId": SITES,
     "AlertFilter.appType": APPS,
     "CacheEntryFilter.siteId": SITES,
@@ -105,6 +107,9 @@ VALUES: dict[str, list[str]] = {
     "EstimateBatchInput.appTypes": [f"[{app}]" for app in APPS],
     "EstimateBatchInput.memberIds": [f"[{member}]" for member in MEMBERS],
     "ConfirmBatchInput.batchId": [f'"{THEIRS}"', f'"{OURS}"', '"batch_' + "0" * 32 + '"'],
+    "CancelJobInput.jobId": ids("job", 1002, 2, 1, 1001, 9999),
+    "CancelBatchInput.batchId": [f'"batch_{STARTED[site].hex}"' for site in ("tokyo", "berlin")],
+    "RetryBatchInput.batchId": [f'"batch_{ENDED[site].hex}"' for site in ("tokyo", "berlin")],
     "RunReportInput.siteId": SITES,
     "RunReportInput.appType": APPS,
     "RunReportInput.externalId": ['"e1"', '"only tokyo"', '"only berlin"'],
@@ -133,6 +138,7 @@ CURSORS: dict[str, str] = {
     "RunLogConnection": "run",
     "TriggerJobConnection": "job",
     "AlertConnection": "alert",
+    "BatchConnection": "batch",
     "CacheEntryConnection": "cache",
     "ApiKeyConnection": "key",
     "AuditEntryConnection": "audit",

@@ -15,6 +15,9 @@ from psycopg.types.json import Jsonb
 from tests.conftest import Store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+# Of each site one batch that waits to be confirmed, one that runs, and one that has ended with a failed job.
+STARTED = {"berlin": UUID(int=0xB3), "tokyo": UUID(int=0x72)}
+ENDED = {"berlin": UUID(int=0xB2), "tokyo": UUID(int=0x71)}
 BATCHES = {"berlin": UUID(int=0xB1), "tokyo": UUID(int=0x70)}
 OTHER = {"berlin": "tokyo", "tokyo": "berlin"}
 BASE = {"berlin": 0, "tokyo": 1000}
@@ -97,6 +100,7 @@ def _jobs(store: Store, site: str) -> None:
         {"status": "success", "batch_id": BATCHES[OTHER[site]]},
         {"status": "skipped_duplicate", "batch_id": BATCHES[site], "is_forced": True},
         {"status": "cancelled", "retry_of_id": base + 1, "attempt": 2},
+        {"status": "failed", "batch_id": ENDED[site]},
     ]
     for number, row in enumerate(rows, start=1):
         store.job(id=base + number, created_at=at(number), **(texts | row))
@@ -116,19 +120,22 @@ def _cache(store: Store, site: str) -> None:
 
 def _batch(store: Store, site: str) -> None:
     estimate = {"app_type": mark(site), "calls": 1, "mean_tokens": 2000.0, "sample_size": 0}
-    store.add(
-        "runglass.batches",
-        id=BATCHES[site],
-        site_id=site,
-        app_types=[mark(site)],
-        member_ids=["m1"],
-        estimated_calls=1,
-        estimated_tokens=2000,
-        app_estimates=Jsonb([estimate]),
-        created_by=mark(site),
-        created_at=at(1),
-        expires_at=NOW + timedelta(hours=1),
-    )
+    values = {
+        "site_id": site,
+        "app_types": [mark(site)],
+        "member_ids": ["m1"],
+        "estimated_calls": 1,
+        "estimated_tokens": 2000,
+        "app_estimates": Jsonb([estimate]),
+        "created_by": mark(site),
+        "expires_at": NOW + timedelta(hours=1),
+    }
+    store.add("runglass.batches", id=BATCHES[site], created_at=at(1), **values)
+    started = {"status": "running", "confirmed_at": at(2), "is_queued": True}
+    store.add("runglass.batches", id=STARTED[site], created_at=at(2), **values, **started)
+    ended = {"status": "completed_with_failures", "confirmed_at": at(2), "finished_at": at(1)}
+    counts = {"jobs_succeeded": 0, "jobs_failed": 1, "is_queued": True, "cancelled_by": mark(site)}
+    store.add("runglass.batches", id=ENDED[site], created_at=at(3), **values, **ended, **counts)
 
 
 def _audit(store: Store, site: str) -> None:

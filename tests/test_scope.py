@@ -15,12 +15,14 @@ from tests.conftest import Store
 
 SITE_OWNED = re.compile(
     r"\b(biz\.ai_(run_logs|trigger_jobs|cache)|"
-    r"runglass\.(batches|audit_log|run_external_ids|api_keys|run_usage|run_latency|run_totals|run_log_deltas))\b"
+    r"runglass\.(batches|job_queue|site_turns|audit_log|run_external_ids|api_keys|run_usage|run_latency|run_totals|run_log_deltas))\b"
 )
 STATEMENTS = {"SiteStatement", "KeyStatement", "RollUpStatement"}
 
 _DEMO = "fills an empty store, for the command line"
 _IMPORT = "loads a file for the command line, which holds the database itself"
+
+_WORK = "the workers' own, who run the jobs of every site"
 
 # Every other text of db/ that names such a table, and why it may.
 ALLOWED = {
@@ -41,11 +43,18 @@ ALLOWED = {
     ("imports.py", "RUN_LOG_MONTHS"): _IMPORT,
     ("imports.py", "RunLogImport"): _IMPORT,
     ("imports.py", "TARGET_COLUMNS"): _IMPORT,
+    ("queue.py", "COUNT_ADMITTED_BY_APP"): _WORK,
+    ("queue.py", "GIVE_TO_ENGINE"): _WORK,
+    ("queue.py", "LEAVE_QUEUE"): "after the job itself has been locked within the scope",
+    ("queue.py", "LIST_WAITING"): _WORK,
+    ("queue.py", "MARK_ADMITTED"): _WORK,
+    ("queue.py", "READMIT_LOST"): _WORK,
     ("rollups.py", "_SUM"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "_SUM_USAGE"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "fold"): "VACUUM reads no row for anybody",
     ("run_logs.py", "CLAIM_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
     ("run_logs.py", "LOCK_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
+    ("work.py", "CHECK_HOLD"): "by the secret of the execution that holds the job",
 }
 
 

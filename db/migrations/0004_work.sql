@@ -28,7 +28,9 @@ CREATE INDEX batches_unfinished ON runglass.batches (confirmed_at, id)
 CREATE INDEX batches_by_retry_of ON runglass.batches (retry_of_id) WHERE retry_of_id IS NOT NULL;
 
 -- Makes idempotency keys differ between installations that call the same app.
-CREATE TABLE runglass.installation (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
+CREATE TABLE runglass.installation (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid()
+);
 INSERT INTO runglass.installation DEFAULT VALUES;
 
 -- The apps of a chain in order, whatever type an adopted app_chain column has (give it to_jsonb(app_chain)).
@@ -82,7 +84,10 @@ CREATE INDEX job_queue_admitted ON runglass.job_queue (engine_id) WHERE engine_i
 
 -- When each site was last given a place, so that sites take turns.
 CREATE SEQUENCE runglass.turn;
-CREATE TABLE runglass.site_turns (site_id text PRIMARY KEY, turn bigint NOT NULL) WITH (fillfactor = 50);
+CREATE TABLE runglass.site_turns (
+    site_id text PRIMARY KEY,
+    turn bigint NOT NULL
+) WITH (fillfactor = 50);
 
 -- The state of an app's circuit breaker, shared by all workers. Closed where there is no row.
 CREATE TABLE runglass.app_circuits (

@@ -139,7 +139,7 @@ class Batch(Node):
     estimated_cost: Decimal | None = resolved(
         _estimated_cost, "What they are expected to cost; null where that is unknown for one of the apps."
     )
-    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.")
+    apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.", rows=50)
     created_by: str = strawberry.field(description="Who asked for the estimate.")
     created_at: datetime = strawberry.field(description="When the estimate was made.")
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")

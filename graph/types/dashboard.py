@@ -18,13 +18,15 @@ from graph.errors import ApiError, ErrorCode
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
-from graph.types.fields import resolved
+from graph.types.fields import STATEMENT, resolved
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
 from resolvers import dashboard as cases
 from resolvers.dashboard import Block
 
 MAX_DAYS = 90
+# What a list of apps counts as in a query's cost; there is no bound to their number.
+COMMON_APPS = 50
 
 Days = Annotated[int, strawberry.argument(description=f"How many days, today included: 1 to {MAX_DAYS}.")]
 
@@ -87,8 +89,10 @@ class Today:
     average_latency_ms: float | None = strawberry.field(
         description="Mean latency in milliseconds; null where no run has one."
     )
-    by_status: list[StatusCount] = strawberry.field(description="How many runs have each status, most first.")
-    latency: LatencyPercentiles = resolved(_latency, "Percentiles of the latency.")
+    by_status: list[StatusCount] = strawberry.field(
+        description="How many runs have each status, most first.", metadata={"list_size": len(RunStatus)}
+    )
+    latency: LatencyPercentiles = resolved(_latency, "Percentiles of the latency.", weight=STATEMENT)
 
 
 @strawberry.type(description="The runs created on one day.")
@@ -184,16 +188,26 @@ class Dashboard:
         description="The site it shows; null for all that you may see."
     )
     time_zone: str = resolved(_time_zone, "The IANA zone whose days these are.")
-    today: Today = resolved(_today, "The runs created since midnight.")
+    today: Today = resolved(_today, "The runs created since midnight.", weight=STATEMENT)
     trend: list[TrendDay] = resolved(
         _trend,
         "Each of the last days, oldest first, today included; days without runs are zeros.",
+        rows=MAX_DAYS,
+        weight=STATEMENT,
     )
     app_distribution: list[AppShare] = resolved(
-        _apps, "How the runs of the last days fall to the apps, most called first."
+        _apps,
+        "How the runs of the last days fall to the apps, most called first.",
+        rows=COMMON_APPS,
+        weight=STATEMENT,
     )
     app_health: list[AppHealth] = resolved(
-        _health, "The newest run of every app that was ever called, by name."
+        _health,
+        "The newest run of every app that was ever called, by name.",
+        rows=COMMON_APPS,
+        weight=STATEMENT,
     )
-    budget: Budget = resolved(_budget, "Tokens used against their limits.")
-    recent_alerts: list[Alert] = resolved(_alerts, "The ten newest alerts, pending ones first.")
+    budget: Budget = resolved(_budget, "Tokens used against their limits.", weight=STATEMENT)
+    recent_alerts: list[Alert] = resolved(
+        _alerts, "The ten newest alerts, pending ones first.", rows=10, weight=STATEMENT
+    )

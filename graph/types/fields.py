@@ -8,14 +8,27 @@ from typing import Any
 import strawberry
 from strawberry.permission import BasePermission
 
+STATEMENT = 50
+"""What a statement weighs: some 0.4 ms, in which 50 fields are resolved."""
+
 
 def resolved(
     resolver: Callable[..., Any],
     description: str,
     permissions: Sequence[type[BasePermission]] = (),
+    rows: int | None = None,
+    weight: int = 1,
 ) -> Any:
     """A field whose value `resolver` gives.
 
+    For its cost: `rows` is the most that a list without pages holds, and `weight` how many plain fields the
+    field itself is worth; `STATEMENT` where it runs a statement of its own.
+
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
-    return strawberry.field(resolver=resolver, description=description, permission_classes=list(permissions))
+    return strawberry.field(
+        resolver=resolver,
+        description=description,
+        permission_classes=list(permissions),
+        metadata={"weight": weight} | ({} if rows is None else {"list_size": rows}),
+    )

@@ -27,7 +27,7 @@ from graph.pagination import (
     page_request,
 )
 from graph.types.budgets import BudgetVerdict, verdict_on
-from graph.types.fields import resolved
+from graph.types.fields import STATEMENT, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -163,6 +163,7 @@ class TriggerJobConnection(Connection[TriggerJob]):
     skipped_duplicates_today: int = resolved(
         _skipped_today,
         "How many jobs of these sites were skipped as duplicates since midnight.",
+        weight=STATEMENT,
     )
 
 

@@ -49,7 +49,7 @@ def test_a_waiting_job_is_cancelled_at_once(api: Api, store: Store) -> None:
         "__typename": "TriggerJob",
         "id": f"job_{job}",
         "status": "CANCELLED",
-        "errorMessage": "cancelled by local",
+        "errorMessage": "cancelled by tests",
     }
     assert store.value("SELECT count(*) FROM runglass.job_queue") == 0
     assert store.value("SELECT action FROM runglass.audit_log") == "cancelJob"
@@ -95,7 +95,7 @@ def test_a_batch_is_stopped(api: Api, store: Store, apps: AppServer, workers: Wo
         "__typename": "Batch",
         "id": batch,
         "status": "CANCELLED",
-        "cancelledBy": "local",
+        "cancelledBy": "tests",
         "progress": {"pending": 0, "running": 2, "failed": 28},
     }
     apps.release()
