@@ -10,8 +10,9 @@ from datetime import datetime
 
 import strawberry
 
+from graph.ids import Kind, print_id
 from graph.scalars import BigInt
-from graph.types.budgets import BudgetStanding
+from graph.types.budgets import BudgetPeriod
 from resolvers import errors, spending
 
 
@@ -58,7 +59,10 @@ class BudgetExceeded(Refusal):
     requested: BigInt = strawberry.field(description="Tokens that this would reserve.")
     limit: BigInt = strawberry.field(description="The hard limit in tokens.")
     resets_at: datetime = strawberry.field(description="When the next period begins.")
-    budget: BudgetStanding = strawberry.field(description="The budget whose limit it is.")
+    budget_id: strawberry.ID = strawberry.field(description="The budget whose limit it is.")
+    site_id: strawberry.ID | None = strawberry.field(description="The site it counts; null for every site.")
+    app_type: str | None = strawberry.field(description="The app that it counts; null for every app.")
+    period: BudgetPeriod = strawberry.field(description="What it is counted over.")
 
 
 class _NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFound]):
@@ -92,8 +96,10 @@ class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded
             requested=BigInt(standing.requested),
             limit=BigInt(standing.limit),
             resets_at=standing.resets_at,
-            # The domain object stands for the type, as rows do.
-            budget=standing,  # pyright: ignore[reportArgumentType]
+            budget_id=strawberry.ID(print_id(Kind.BUDGET, standing.spec.budget_id or 0)),
+            site_id=None if standing.spec.site_id is None else strawberry.ID(standing.spec.site_id),
+            app_type=standing.spec.app_type,
+            period=BudgetPeriod(standing.spec.period),
         )
 
 

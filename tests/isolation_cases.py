@@ -47,6 +47,7 @@ def ids(kind: str, *numbers: int) -> list[str]:
     return [f'"{kind}_{number}"' for number in numbers or (1, 1001, 9999)]
 
 
+KEYED = [name for name, kind in SCHEMA.type_map.items() if "idempotencyKey" in getattr(kind, "fields", {})]
 VALUES: dict[str, list[str]] = {
     "Query.dashboard.siteId": SITES,
     "Query.dashboard.timeZone": ZONES,
@@ -66,6 +67,10 @@ VALUES: dict[str, list[str]] = {
         f'"{OURS}"',
         f'"{THEIRS}"',
     ],
+    "Query.budgets.siteId": SITES,
+    "Query.budgetEvents.siteId": SITES,
+    "Query.budgetLimit.id": ids("budget"),
+    "Query.modelPrices.model": MARKS,
     "Dashboard.trend.days": ["1", "30"],
     "Dashboard.appDistribution.days": ["1", "30"],
     "RunLogFilter.siteId": SITES,
@@ -131,6 +136,19 @@ VALUES: dict[str, list[str]] = {
     "CreateApiKeyInput.everySite": ["false", "true"],
     "CreateApiKeyInput.readsTexts": ["false", "true"],
     "CreateApiKeyInput.expiresAt": ['"2100-01-01T00:00:00Z"'],
+    "SetBudgetInput.siteId": SITES,
+    "SetBudgetInput.appType": APPS,
+    "SetBudgetInput.softLimit": COUNTS,
+    "SetBudgetInput.hardLimit": COUNTS,
+    "SetBudgetInput.timeZone": ZONES,
+    "RemoveBudgetInput.budgetId": ids("budget"),
+    "BudgetOverride.reason": TEXT,
+    "SetModelPriceInput.model": TEXT,
+    "SetModelPriceInput.promptPrice": ['"1"'],
+    "SetModelPriceInput.completionPrice": ['"1"'],
+    "SetModelPriceInput.validFrom": TIMES,
+    "SetModelPriceInput.validUntil": [f'"{at(-1).isoformat()}"'],
+    **{f"{name}.idempotencyKey": [f'"key of {name}"'] for name in KEYED},
     "RevokeApiKeyInput.keyId": ids("key", 1500, 1501, 500, 1, 9999),
 }
 
@@ -142,11 +160,17 @@ CURSORS: dict[str, str] = {
     "CacheEntryConnection": "cache",
     "ApiKeyConnection": "key",
     "AuditEntryConnection": "audit",
+    "BudgetLimitConnection": "budget",
+    "BudgetEventConnection": "budgetevent",
+    "ModelPriceConnection": "price",
     "BatchConnection": "batch",
 }
 KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch", "cache": "CacheEntry"} | {
     "key": "ApiKey",
     "audit": "AuditEntry",
+    "budget": "BudgetLimit",
+    "budgetevent": "BudgetEvent",
+    "price": "ModelPrice",
 }
 PAGE_SIZES = {"first": ["1", "2"], "last": ["1", "2"]}
 # Optional inputs that a mutation needs all the same.

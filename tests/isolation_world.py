@@ -41,6 +41,8 @@ def build_world(store: Store, *sites: str) -> None:
         _cache(store, site)
         _batch(store, site)
         _audit(store, site)
+    _budget(store, site)
+        _budget(store, site)
         _key(store, site, BASE[site] + 500, [site])
     if len(sites) > 1:
         _key(store, "both", 1501, list(sites))
@@ -156,6 +158,26 @@ def _audit(store: Store, site: str) -> None:
                 Jsonb({"secret": mark(site)}),
             ),
         )
+
+
+def _budget(store: Store, site: str) -> None:
+    subject = {"site_id": site, "app_type": mark(site), "period": "daily"}
+    store.add(
+        "runglass.budgets",
+        id=BASE[site] + 1,
+        soft_limit=BASE[site] + 77,
+        time_zone="UTC",
+        created_by=mark(site),
+        created_at=at(1),
+        updated_by=mark(site),
+        **subject,
+    )
+    store.rows(
+        "INSERT INTO runglass.budget_events (id, budget_id, period_start, threshold, site_id, app_type, period,"
+        " used_tokens, limit_tokens, created_at) OVERRIDING SYSTEM VALUE"
+        " VALUES (%s, %s, %s, 80, %s, %s, 'daily', 80, 100, %s)",
+        (BASE[site] + 1, BASE[site] + 1, at(3), site, mark(site), at(1)),
+    )
 
 
 def _key(store: Store, name: str, key_id: int, sites: list[str]) -> None:

@@ -19,6 +19,10 @@ SCHEMA = schema._schema
 SIGNED_IN = {
     "dashboard",
     "budget",
+    "budgets",
+    "budgetLimit",
+    "budgetEvents",
+    "modelPrices",
     "runLogs",
     "runLog",
     "triggerJobs",

@@ -15,7 +15,7 @@ from tests.conftest import Store
 
 SITE_OWNED = re.compile(
     r"\b(biz\.ai_(run_logs|trigger_jobs|cache)|"
-    r"runglass\.(batches|job_queue|site_turns|audit_log|run_external_ids|api_keys|run_usage|run_latency|run_totals|run_log_deltas))\b"
+    r"runglass\.(batches|budgets|budget_events|job_queue|site_turns|audit_log|run_external_ids|api_keys|run_usage|run_latency|run_totals|run_log_deltas))\b"
 )
 STATEMENTS = {"SiteStatement", "KeyStatement", "RollUpStatement"}
 
@@ -30,6 +30,7 @@ ALLOWED = {
     ("api_keys.py", "MARK_KEYS_USED"): "by the ids of keys that have just been used",
     ("api_keys.py", "LIST_EVERY_API_KEY"): "for the command line, which holds the database itself",
     ("audit_log.py", "INSERT_AUDIT_ENTRY"): "writes what the caller has just done within its scope",
+    ("budget_events.py", "INSERT_EVENTS"): "the upkeep's own, which looks at the budgets of every site",
     ("checks.py", "MISSING_PRIVILEGES"): "names tables and reads no row",
     ("demo.py", "ADVANCE_JOB_IDS"): _DEMO,
     ("demo.py", "COPY_DEMO_CACHE"): _DEMO,

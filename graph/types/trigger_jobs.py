@@ -26,7 +26,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
-from graph.types.budgets import BudgetVerdict, verdict_on
+from graph.types.budgets import BudgetState, verdict_on
 from graph.types.fields import STATEMENT, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
@@ -34,7 +34,7 @@ from graph.types.run_logs import RunLogConnection
 from graph.types.statuses import JobStatus, status_of, words
 from resolvers import trigger_jobs as job_cases
 from resolvers.periods import midnight, today
-from resolvers.spending import Spending, Verdict
+from resolvers.spending import Spending
 
 if TYPE_CHECKING:
     from graph.types.batches import Batch
@@ -56,9 +56,10 @@ def _app_chain(root: strawberry.Parent[TriggerJobRow]) -> list[str]:
     return job_cases.apps_of(root)
 
 
-async def _budget_verdict(root: strawberry.Parent[TriggerJobRow], info: Info) -> Verdict | None:
+async def _budget_state(root: strawberry.Parent[TriggerJobRow], info: Info) -> BudgetState:
     apps = dict.fromkeys(job_cases.apps_of(root), 0)
-    return await verdict_on(info, Spending.of(root.site_id, apps))
+    verdict = await verdict_on(info, Spending.of(root.site_id, apps))
+    return BudgetState(verdict.state if verdict else "ok")
 
 
 async def _retry_of(root: strawberry.Parent[TriggerJobRow], info: Info) -> TriggerJobRow | None:
@@ -146,8 +147,8 @@ class TriggerJob(Node):
     batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
         _batch, "The batch that it belongs to, if any."
     )
-    budget_verdict: BudgetVerdict = resolved(
-        _budget_verdict, "How the budgets that count its site and apps stand now."
+    budget_state: BudgetState = resolved(
+        _budget_state, "How the budgets that count its site and apps stand now: the worst of their states."
     )
 
     @classmethod
