@@ -41,7 +41,6 @@ def build_world(store: Store, *sites: str) -> None:
         _cache(store, site)
         _batch(store, site)
         _audit(store, site)
-    _budget(store, site)
         _budget(store, site)
         _key(store, site, BASE[site] + 500, [site])
     if len(sites) > 1:
