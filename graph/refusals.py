@@ -60,9 +60,12 @@ class BudgetExceeded(Refusal):
     limit: BigInt = strawberry.field(description="The hard limit in tokens.")
     resets_at: datetime = strawberry.field(description="When the next period begins.")
     budget_id: strawberry.ID = strawberry.field(description="The budget whose limit it is.")
-    site_id: strawberry.ID | None = strawberry.field(description="The site it counts; null for every site.")
-    app_type: str | None = strawberry.field(description="The app that it counts; null for every app.")
-    period: BudgetPeriod = strawberry.field(description="What it is counted over.")
+    # Not siteId and appType: a union's other members have fields of these names and of other types.
+    budget_site_id: strawberry.ID | None = strawberry.field(
+        description="The site it counts; null for every site."
+    )
+    budget_app_type: str | None = strawberry.field(description="The app that it counts; null for every app.")
+    budget_period: BudgetPeriod = strawberry.field(description="What it is counted over.")
 
 
 class _NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFound]):
@@ -97,9 +100,9 @@ class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded
             limit=BigInt(standing.limit),
             resets_at=standing.resets_at,
             budget_id=strawberry.ID(print_id(Kind.BUDGET, standing.spec.budget_id or 0)),
-            site_id=None if standing.spec.site_id is None else strawberry.ID(standing.spec.site_id),
-            app_type=standing.spec.app_type,
-            period=BudgetPeriod(standing.spec.period),
+            budget_site_id=None if standing.spec.site_id is None else strawberry.ID(standing.spec.site_id),
+            budget_app_type=standing.spec.app_type,
+            budget_period=BudgetPeriod(standing.spec.period),
         )
 
 

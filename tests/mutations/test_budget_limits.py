@@ -14,7 +14,7 @@ STANDING = "budgetId siteId appType period used reserved requested limit isHard 
 VERDICT = f"budgetVerdict {{ state budgets {{ {STANDING} }} }}"
 REFUSAL = f"""
   ... on Refusal {{ code message }}
-  ... on BudgetExceeded {{ used reserved requested limit resetsAt budgetId siteId appType period }}
+  ... on BudgetExceeded {{ used reserved requested limit resetsAt budgetId budgetSiteId budgetAppType budgetPeriod }}
 """
 ESTIMATE = f"""
 mutation ($input: EstimateBatchInput!) {{
@@ -104,9 +104,9 @@ def test_a_batch_that_fits_exactly_is_confirmed_and_one_token_more_is_not(api: A
         "limit": 599,
         "resetsAt": midnight.isoformat(),
         "budgetId": budget["id"],
-        "siteId": "berlin",
-        "appType": None,
-        "period": "DAILY",
+        "budgetSiteId": "berlin",
+        "budgetAppType": None,
+        "budgetPeriod": "DAILY",
     }
     assert history.snapshot() == before
 
