@@ -7,6 +7,7 @@ import logging
 import logging.config
 import socket
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import uvicorn
@@ -45,7 +46,8 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
         # Who reads the address may call at once: until the server is up, callers wait instead of failing.
         listener.listen()
         asyncio.run(_greet(settings, listener, demo=demo))
-        _serve(settings, listener, workers)
+        with _demo_work(settings) if demo else nullcontext():
+            _serve(settings, listener, workers)
     finally:
         listener.close()
 
@@ -63,6 +65,13 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.set_inheritable(True)
     return listener
+
+
+def _demo_work(settings: Settings) -> AbstractContextManager[None]:
+    # Imported late: only a demo needs it, and starting must be quick.
+    from graph.demo_apps import start_demo_work
+
+    return start_demo_work(settings)
 
 
 def _load_demo(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from db import rollups
+from db.batches import settle_batches
 from db.errors import StatementTimeout, Unavailable
 from db.idempotency import purge_keys
 from db.migrate import MigrationError, missing_migrations
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 FOLD_SECONDS = 2.0
 _FOLDS_A_PARTITION_CHECK = 1800
 _FOLDS_A_PURGE = 150
+# For batches that an outside dispatcher runs; our workers settle theirs at once.
+_FOLDS_A_SETTLEMENT = 5
 
 
 async def keep_up(database: Database) -> None:
@@ -46,6 +49,8 @@ async def keep_up_once(database: Database, rounds: int = 0) -> None:
         moved = await rollups.fold(connection)
         if moved or rounds % _FOLDS_A_PURGE == 0:
             await tell_thresholds(connection)
+        if rounds % _FOLDS_A_SETTLEMENT == 0:
+            await settle_batches(connection)
         if rounds % _FOLDS_A_PURGE == 0:
             await purge_keys(connection)
         if rounds % _FOLDS_A_PARTITION_CHECK == 0:

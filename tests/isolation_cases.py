@@ -91,8 +91,6 @@ VALUES: dict[str, list[str]] = {
     "CacheEntryFilter.siteId": SITES,
     "CacheEntryFilter.appType": APPS,
     "CacheEntryFilter.memberId": MEMBERS,
-    "BatchFilter.siteId": SITES,
-    "BatchFilter.createdBy": MARKS,
     "AuditLogFilter.siteId": SITES,
     "AuditLogFilter.actor": MARKS,
     "AuditLogFilter.actorId": MARKS,
@@ -163,7 +161,6 @@ CURSORS: dict[str, str] = {
     "BudgetLimitConnection": "budget",
     "BudgetEventConnection": "budgetevent",
     "ModelPriceConnection": "price",
-    "BatchConnection": "batch",
 }
 KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch", "cache": "CacheEntry"} | {
     "key": "ApiKey",

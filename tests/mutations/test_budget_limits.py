@@ -12,9 +12,9 @@ from tests.mutations.test_set_budget import set_budget
 
 STANDING = "budgetId siteId appType period used reserved requested limit isHard state resetsAt"
 VERDICT = f"budgetVerdict {{ state budgets {{ {STANDING} }} }}"
-REFUSAL = f"""
-  ... on Refusal {{ code message }}
-  ... on BudgetExceeded {{ used reserved requested limit resetsAt budgetId budgetSiteId budgetAppType budgetPeriod }}
+REFUSAL = """
+  ... on Refusal { code message }
+  ... on BudgetExceeded { used reserved requested limit resetsAt budgetId budgetSiteId budgetAppType budgetPeriod }
 """
 ESTIMATE = f"""
 mutation ($input: EstimateBatchInput!) {{
