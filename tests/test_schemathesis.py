@@ -73,6 +73,8 @@ def test_no_generated_operation_makes_the_server_fail(
 ) -> None:
     schemathesis.graphql.scalar("ID", (KNOWN_IDS | st.text()).map(nodes.String))
     schemathesis.graphql.scalar("String", (KNOWN_TEXTS | st.text()).map(nodes.String))
+    decimals = st.decimals(allow_nan=False, allow_infinity=False).map(str)
+    schemathesis.graphql.scalar("Decimal", (decimals | st.text()).map(nodes.String))
     schemathesis.graphql.scalar(
         "Int", (st.integers(1, 100) | st.integers(-(2**31), 2**31 - 1)).map(nodes.Int)
     )
