@@ -14,7 +14,7 @@ import typer
 from db.embedded import EmbeddedServerError, exit_on_termination
 from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.migrate import MigrationError, apply_migrations
-from graph.config import Settings, SettingsError, load_settings
+from graph.config import Settings, SettingsError, load_settings, with_demo_budget
 from graph.key_command import keys
 from resolvers.import_errors import ImportUsageError
 
@@ -86,6 +86,8 @@ def serve(
     from graph.server import run_server
 
     settings = load_settings(host=host, port=port, data_dir=data_dir)
+    if demo:
+        settings = with_demo_budget(settings)
     with store(settings) as ready:
         run_server(ready, demo=demo, workers=workers)
 

@@ -280,6 +280,16 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"{_variable(str(first['loc'][0]))}: {message}") from None
 
 
+# Tokens that the made-up retailer of the demo data stays within on most days.
+_DEMO_BUDGET = {"daily_tokens": 4_000_000, "monthly_tokens": 100_000_000}
+
+
+def with_demo_budget(settings: Settings) -> Settings:
+    """The settings with token limits that fit the demo data, where none are configured."""
+    unset = {name: value for name, value in _DEMO_BUDGET.items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=unset)
+
+
 def variable_name(field: str) -> str:
     """The environment variable of a field."""
     return "DATABASE_URL" if field == "database_url" else f"RUNGLASS_{field.upper()}"
