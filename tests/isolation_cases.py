@@ -64,12 +64,15 @@ VALUES: dict[str, list[str]] = {
         *ids("cache"),
         *ids("key", 500, 1500, 1501),
         *ids("audit"),
+        *ids("budget", 1, 1001, 3001, 9999),
+        *ids("budgetevent", 1, 1001, 3001, 9999),
+        *ids("price", 3001, 3002, 9999),
         f'"{OURS}"',
         f'"{THEIRS}"',
     ],
     "Query.budgets.siteId": SITES,
     "Query.budgetEvents.siteId": SITES,
-    "Query.budgetLimit.id": ids("budget"),
+    "Query.budgetLimit.id": ids("budget", 1, 1001, 3001, 9999),
     "Query.modelPrices.model": MARKS,
     "Dashboard.trend.days": ["1", "30"],
     "Dashboard.appDistribution.days": ["1", "30"],
@@ -134,12 +137,12 @@ VALUES: dict[str, list[str]] = {
     "CreateApiKeyInput.everySite": ["false", "true"],
     "CreateApiKeyInput.readsTexts": ["false", "true"],
     "CreateApiKeyInput.expiresAt": ['"2100-01-01T00:00:00Z"'],
-    "SetBudgetInput.siteId": SITES,
+    "SetBudgetInput.siteId": [*SITES, "null"],
     "SetBudgetInput.appType": APPS,
     "SetBudgetInput.softLimit": COUNTS,
     "SetBudgetInput.hardLimit": COUNTS,
     "SetBudgetInput.timeZone": ZONES,
-    "RemoveBudgetInput.budgetId": ids("budget"),
+    "RemoveBudgetInput.budgetId": ids("budget", 1, 1001, 3001, 9999),
     "BudgetOverride.reason": TEXT,
     "SetModelPriceInput.model": TEXT,
     "SetModelPriceInput.promptPrice": ['"1"'],
@@ -171,7 +174,12 @@ KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch
 }
 PAGE_SIZES = {"first": ["1", "2"], "last": ["1", "2"]}
 # Optional inputs that a mutation needs all the same.
-NEEDED = {"CreateApiKeyInput.siteIds"}
+NEEDED = {"CreateApiKeyInput.siteIds", "SetBudgetInput.siteId", "SetBudgetInput.softLimit"}
+# What is the same for all sites by its nature, and why nothing of a site's shows in it.
+OF_NO_SITE = {
+    "modelPrices": "a price is of a model, set by admins of every site for all of them; it counts no rows",
+    "setModelPrice": "a price holds for every site, so a caller of some sites is refused whatever it asks",
+}
 
 
 def cursors(kind: str) -> list[str]:

@@ -1,12 +1,14 @@
 """Two sites whose rows point at each other, as nothing but a fault or an attack would make them.
 
 Every text of a site's rows holds its mark, and its ids say whose they are: berlin's numbers lie below 1,000,
-tokyo's between 1,000 and 2,000, and what is made later gets more than 5,000.
+tokyo's between 1,000 and 2,000, and what is made later gets more than 5,000. What belongs to no site is in
+each world, with ids from 3,000.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -45,8 +47,17 @@ def build_world(store: Store, *sites: str) -> None:
         _key(store, site, BASE[site] + 500, [site])
     if len(sites) > 1:
         _key(store, "both", 1501, list(sites))
+    _of_no_site(store)
     store.rows("SELECT setval('runglass.run_log_id', 5000)")
-    for table in ("biz.ai_trigger_jobs", "biz.ai_cache", "runglass.audit_log", "runglass.api_keys"):
+    for table in (
+        "biz.ai_trigger_jobs",
+        "biz.ai_cache",
+        "runglass.audit_log",
+        "runglass.api_keys",
+        "runglass.budgets",
+        "runglass.budget_events",
+        "runglass.model_prices",
+    ):
         store.rows(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 5000)")
 
 
@@ -73,7 +84,8 @@ def _runs(store: Store, site: str) -> None:
         {"status": "success", "app_type": mark(site), "external_id": f"only {site}", "latency_ms": 70_000},
     ]
     for number, row in enumerate(rows, start=1):
-        run = {"id": base + number, "tokens_used": base + 10, "created_at": at(number), **texts, **row}
+        tokens = {"tokens_used": base + 10, "prompt_tokens": base + 7, "completion_tokens": 3}
+        run = {"id": base + number, "created_at": at(number), **tokens, **texts, **row}
         store.run(**run)
         if external_id := row.get("external_id"):
             store.rows(
@@ -159,24 +171,46 @@ def _audit(store: Store, site: str) -> None:
         )
 
 
+# So far above what is used that none is reached within its period: the server would write an event of that at
+# any time, and foretell when by the clock.
+LIMIT = 100_000_000
+
+
 def _budget(store: Store, site: str) -> None:
     subject = {"site_id": site, "app_type": mark(site), "period": "daily"}
     store.add(
         "runglass.budgets",
         id=BASE[site] + 1,
-        soft_limit=BASE[site] + 77,
+        soft_limit=LIMIT + BASE[site],
         time_zone="UTC",
         created_by=mark(site),
         created_at=at(1),
         updated_by=mark(site),
+        updated_at=at(1),
         **subject,
     )
     store.rows(
-        "INSERT INTO runglass.budget_events (id, budget_id, period_start, threshold, site_id, app_type, period,"
-        " used_tokens, limit_tokens, created_at) OVERRIDING SYSTEM VALUE"
+        "INSERT INTO runglass.budget_events (id, budget_id, period_start, threshold, site_id, app_type,"
+        " period, used_tokens, limit_tokens, created_at) OVERRIDING SYSTEM VALUE"
         " VALUES (%s, %s, %s, 80, %s, %s, 'daily', 80, 100, %s)",
         (BASE[site] + 1, BASE[site] + 1, at(3), site, mark(site), at(1)),
     )
+
+
+def _of_no_site(store: Store) -> None:
+    """The same in each world: a budget of every site, one of its events, and what each site's model costs."""
+    made = {"created_by": "every", "created_at": at(1), "updated_by": "every", "updated_at": at(1)}
+    budget = {"period": "daily", "soft_limit": LIMIT, "hard_limit": 2 * LIMIT, "time_zone": "UTC"}
+    store.add("runglass.budgets", id=3001, **budget, **made)
+    store.rows(
+        "INSERT INTO runglass.budget_events (id, budget_id, period_start, threshold, period, used_tokens,"
+        " limit_tokens, created_at) OVERRIDING SYSTEM VALUE"
+        " VALUES (3001, 3001, %s, 80, 'daily', 80, 100, %s)",
+        (at(3), at(1)),
+    )
+    for number, site in enumerate(BASE, start=3001):
+        prices = {"prompt_price": Decimal(number), "completion_price": Decimal(1)}
+        store.add("runglass.model_prices", id=number, model=mark(site), valid_from=at(90), **prices, **made)
 
 
 def _key(store: Store, name: str, key_id: int, sites: list[str]) -> None:

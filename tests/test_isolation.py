@@ -20,7 +20,7 @@ from graphql import TypeInfo, TypeInfoVisitor, Visitor, parse, visit
 
 from tests import isolation_cases
 from tests.conftest import Api, Client, Store, _database
-from tests.isolation_cases import SCHEMA, Case, Walk, every_field
+from tests.isolation_cases import OF_NO_SITE, SCHEMA, Case, Walk, every_field
 from tests.isolation_world import BATCHES, at, build_world, mark, rows_of
 
 WALK = Walk()
@@ -148,7 +148,7 @@ def test_no_answer_depends_on_rows_of_another_site(worlds: tuple[World, World], 
     assert rows_of(both.store, "tokyo") == before
 
 
-@pytest.mark.parametrize("field", sorted(set(QUERY_FIELDS) - {"viewer"}))
+@pytest.mark.parametrize("field", sorted(set(QUERY_FIELDS) - {"viewer", *OF_NO_SITE}))
 def test_the_cases_would_show_rows_of_another_site(worlds: tuple[World, World], field: str) -> None:
     """Asked by somebody who may see every site, the two worlds do differ."""
     both, alone = worlds
@@ -171,7 +171,22 @@ def test_no_mutation_reaches_rows_of_another_site(worlds: tuple[World, World], f
 def test_the_mutations_do_change_rows_of_their_own_site(worlds: tuple[World, World]) -> None:
     both, _ = worlds
     done = {row["action"] for row in both.store.rows("SELECT action FROM runglass.audit_log WHERE id > 5000")}
-    assert done >= set(MUTATION_FIELDS)
+    assert done >= set(MUTATION_FIELDS) - set(OF_NO_SITE)
+
+
+def test_what_belongs_to_no_site_is_there_for_each_and_changed_by_none(worlds: tuple[World, World]) -> None:
+    both, _ = worlds
+    assert set(OF_NO_SITE) <= {*QUERY_FIELDS, *MUTATION_FIELDS}
+    prices = "SELECT * FROM runglass.model_prices ORDER BY id"
+    before = both.store.rows(prices)
+    assert [row["id"] for row in before] == [3001, 3002]
+    asked = [case for case in MUTATIONS if case.field in OF_NO_SITE]
+    for client in (both.berlin, both.two_sites):
+        assert all(b'"FORBIDDEN"' in send(client, case) for case in asked)
+    assert both.store.rows(prices) == before
+    for case in QUERIES:
+        if case.field in OF_NO_SITE:
+            assert send(both.berlin, case) == send(both.api, case), case.document
 
 
 def test_another_callers_loads_are_not_shared(worlds: tuple[World, World]) -> None:
@@ -195,10 +210,12 @@ def test_another_callers_loads_are_not_shared(worlds: tuple[World, World]) -> No
 def foreign(case: Case, answer: bytes, site: str, other: str) -> str | None:
     """What in an answer to `site` is of the other site and does not merely repeat the request."""
     numbers = r"1\d\d\d" if other == "tokyo" else r"[1-9]\d{0,2}"
+    if case.field in OF_NO_SITE or '"price_' in case.document:
+        return None  # Prices name models, here those of either site.
     patterns = [
         mark(other),
         BATCHES[other].hex,
-        rf'"(?:run|job|alert|cache|audit)_{numbers}"',
+        rf'"(?:run|job|alert|cache|audit|budget|budgetevent)_{numbers}"',
         rf'"siteId":"{other}"' if other not in case.document else r"(?!)",
     ]
     found = re.search("|".join(patterns).encode(), answer)

@@ -14,7 +14,9 @@ STANDING = "budgetId siteId appType period used reserved requested limit isHard 
 VERDICT = f"budgetVerdict {{ state budgets {{ {STANDING} }} }}"
 REFUSAL = """
   ... on Refusal { code message }
-  ... on BudgetExceeded { used reserved requested limit resetsAt budgetId budgetSiteId budgetAppType budgetPeriod }
+  ... on BudgetExceeded {
+    used reserved requested limit resetsAt budgetId budgetSiteId budgetAppType budgetPeriod
+  }
 """
 ESTIMATE = f"""
 mutation ($input: EstimateBatchInput!) {{
