@@ -11,11 +11,11 @@ from db.run_logs import RunLogFilter as Wanted
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
@@ -23,10 +23,6 @@ from resolvers.alerts import ALERT_RUN_STATUSES
 
 if TYPE_CHECKING:
     from graph.types.trigger_jobs import TriggerJob
-
-
-def _id(root: strawberry.Parent[RunLogRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.RUN, root.id))
 
 
 def _status(root: strawberry.Parent[RunLogRow]) -> RunStatus:
@@ -63,7 +59,7 @@ async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> Trigge
 class RunLog(Node):
     """Resolved from a `RunLogRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as run_7.")
+    id: strawberry.ID = numbered_id(Kind.RUN, "The typed id, such as run_7.")
     site_id: strawberry.ID = strawberry.field(
         description="The site (tenant, shop, customer) it was made for."
     )

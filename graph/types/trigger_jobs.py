@@ -17,7 +17,7 @@ from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import (
     After,
     Before,
@@ -27,7 +27,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from graph.types.batches import Batch
 
 _CHAIN_SEPARATOR = re.compile(r"\s*(?:,|->|>)\s*")
-
-
-def _id(root: strawberry.Parent[TriggerJobRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.JOB, root.id))
 
 
 def _status(root: strawberry.Parent[TriggerJobRow]) -> JobStatus:
@@ -115,7 +111,7 @@ async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) ->
 class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as job_42.")
+    id: strawberry.ID = numbered_id(Kind.JOB, "The typed id, such as job_42.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
     event_type: str = strawberry.field(description="The event that started it.")
     connector_type: str | None = strawberry.field(description="The connector that delivered the event.")
