@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from db.pool import Connection, Database
-from db.rollups import usage_by_period
+from db.pool import Database
 from db.scope import Scope
 from resolvers.periods import midnight, month_start, next_month, today
+from resolvers.usage import Usage, load_usage
 
 
 class Limits(NamedTuple):
@@ -51,28 +51,30 @@ class Budget:
     monthly: PeriodBudget
 
 
-async def load_budget(
-    connection: Connection, scope: Scope, zone: ZoneInfo, now: datetime, limits: Limits
-) -> Budget:
-    """Used, limit and reset of the day and the month that `now` lies in."""
+def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, datetime, datetime]:
+    """Where the month begins, the day begins, the day ends and the month ends."""
     day = today(zone, now)
-    bounds = [
+    return (
         midnight(month_start(day), zone),
         midnight(day, zone),
         midnight(day + timedelta(days=1), zone),
         midnight(next_month(day), zone),
-    ]
-    tokens = [0, 0, 0]
-    for row in await usage_by_period(connection, scope=scope, bounds=bounds):
-        tokens[row.period] += row.tokens
+    )
+
+
+def budget_of(usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
+    """Used, limit and reset of the day and the month that `now` lies in, from usage with their bounds."""
+    month, start, end, month_end = budget_bounds(zone, now)
     return Budget(
         time_zone=zone.key,
-        daily=PeriodBudget(tokens[1], limits.daily, bounds[2]),
-        monthly=PeriodBudget(sum(tokens), limits.monthly, bounds[3]),
+        daily=PeriodBudget(usage.between(start, end).tokens, limits.daily, end),
+        monthly=PeriodBudget(usage.between(month, month_end).tokens, limits.monthly, month_end),
     )
 
 
 async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:
     """The budget of now."""
+    now = datetime.now(UTC)
     async with database.connection() as connection:
-        return await load_budget(connection, scope, zone, datetime.now(UTC), limits)
+        usage = await load_usage(connection, scope, budget_bounds(zone, now))
+    return budget_of(usage, zone, now, limits)

@@ -40,6 +40,7 @@ ALLOWED = {
     ("imports.py", "RUN_LOG_MONTHS"): _IMPORT,
     ("imports.py", "RunLogImport"): _IMPORT,
     ("imports.py", "TARGET_COLUMNS"): _IMPORT,
+    ("rollups.py", "APP_TYPES"): "a part of the statement of the newest runs",
     ("rollups.py", "_SUM"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "_SUM_USAGE"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "fold"): "VACUUM reads no row for anybody",
