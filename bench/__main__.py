@@ -24,7 +24,7 @@ from bench.load import Figures, HttpLoad, LoadError, Sample, figures_of, find_pg
 from bench.plot import draw
 from bench.report import TITLES, Memory, Run, describe_machine, render
 from bench.statements import pgbench_dashboard, pgbench_list
-from bench.store import app_types, filled_store, server_version
+from bench.store import filled_store, server_version
 from db.embedded import EmbeddedServerError, exit_on_termination
 from web.build import BuildFailed, find_node
 
@@ -118,14 +118,12 @@ def _start(
 
 
 def _pgbench(program: str, dsn: str, folder: Path, seconds: float) -> Callable[[Case], Sample]:
-    apps = app_types(dsn)
-
     def measure(case: Case) -> Sample:
         if "first" in case.variables:
             script, variables = pgbench_list(case.variables["first"])
         else:
             scope = "one" if case.variables["site"] else "all"
-            script, variables = pgbench_dashboard(scope, apps, datetime.now(UTC))
+            script, variables = pgbench_dashboard(scope, datetime.now(UTC))
         return run_pgbench(program, dsn, folder, script, variables, seconds)
 
     return measure

@@ -136,16 +136,14 @@ def dashboard(scope: Scope, today: datetime) -> dict[str, Statement]:
     starts = [(midnight - timedelta(days=day)).astimezone(UTC) for day in range(-1, 90)]
     end, start, month = starts[0], starts[1], midnight.replace(day=1).astimezone(UTC)
     day = {"scope": scope, "start": start, "end": end}
-    apps = [f"app_{number}" for number in range(1, 9)]
     return {
-        "today by status": lambda c: rollups.usage_by_status(c, **day),
+        "today by status": lambda c: rollups.usage_by_period(c, scope=scope, bounds=[start, end]),
         "today's percentiles": lambda c: rollups.latency_percentiles(c, **day, fractions=(0.5, 0.95, 0.99)),
         "trend of 7 days": lambda c: rollups.usage_by_period(c, scope=scope, bounds=starts[7::-1]),
         "apps today": lambda c: rollups.usage_by_app(c, **day),
-        "app types": lambda c: rollups.app_types(c, scope=scope),
-        "newest run of each app": lambda c: latest_runs(c, scope=scope, app_types=apps),
+        "newest run of each app": lambda c: latest_runs(c, scope=scope),
         "budget": lambda c: rollups.tokens_since(c, scope=scope, starts=[month, start], end=end),
-        "recent alerts": lambda c: recent_alerts(c, scope=scope, limit=10),
+        "recent alerts": lambda c: recent_alerts(c, scope=scope),
     }
 
 

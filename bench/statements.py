@@ -42,11 +42,9 @@ def peer_statements() -> dict[str, dict[str, Any]]:
     """What a peer runs, by its name and `_all` or `_one` (site)."""
     blocks: dict[str, SiteStatement] = {
         "list": _list_of(PEER_COLUMNS),
-        "usage_by_status": rollups.SUM_USAGE_BY_STATUS,
         "usage_by_period": rollups.SUM_USAGE_BY_PERIOD,
         "usage_by_app": rollups.SUM_USAGE_BY_APP,
         "latency_bins": rollups.SUM_LATENCY_BINS,
-        "app_types": rollups.LIST_APP_TYPES,
         "latest_runs": dashboard.LATEST_RUNS,
         "recent_alerts": alerts.RECENT_ALERTS,
     }
@@ -80,29 +78,24 @@ def pgbench_list(rows: int) -> tuple[str, dict[str, str]]:
     return _script([text.replace(LIMIT, str(rows + 1))]), {}
 
 
-def pgbench_dashboard(scope_name: str, app_types: list[str], now: datetime) -> tuple[str, dict[str, str]]:
-    """The eight statements of a whole dashboard in a pipeline, as the product sends them."""
+def pgbench_dashboard(scope_name: str, now: datetime) -> tuple[str, dict[str, str]]:
+    """The five statements of a whole dashboard in a pipeline, as the product sends them."""
     scope = SCOPES[scope_name]
     day = datetime(now.year, now.month, now.day, tzinfo=UTC)
     end, month = day + timedelta(days=1), day.replace(day=1)
     after = (month + timedelta(days=32)).replace(day=1)
     week = [end - timedelta(days=days) for days in range(7, -1, -1)]
     ranges = {
-        "today": (rollups.SUM_USAGE_BY_STATUS, [day, end]),
         "bins": (rollups.SUM_LATENCY_BINS, [day, end]),
-        "trend": (rollups.SUM_USAGE_BY_PERIOD, week),
+        "usage": (rollups.SUM_USAGE_BY_PERIOD, sorted({*week, month, after})),
         "apps": (rollups.SUM_USAGE_BY_APP, [week[0], end]),
-        "budget": (rollups.SUM_USAGE_BY_PERIOD, [month, day, end, after]),
     }
     texts: list[str] = []
-    variables = {"scope_site": SITE, "limit": "10", "app_types": "{" + ",".join(app_types) + "}"}
+    variables = {"scope_site": SITE}
     for prefix, (statement, bounds) in ranges.items():
         texts.append(_NAMED.sub(lambda match, p=prefix: _prefixed(p, match[1]), statement.sql(scope)))
         variables |= {f"{prefix}_{name}": value for name, value in _range_values(bounds).items()}
-    texts += [
-        statement.sql(scope)
-        for statement in (rollups.LIST_APP_TYPES, dashboard.LATEST_RUNS, alerts.RECENT_ALERTS)
-    ]
+    texts += [statement.sql(scope) for statement in (dashboard.LATEST_RUNS, alerts.RECENT_ALERTS)]
     return "\\startpipeline\n" + _script(texts) + "\\endpipeline\n", variables
 
 

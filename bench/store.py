@@ -107,12 +107,6 @@ def server_version(dsn: str) -> str:
     return str(row[0]) if row else "unknown"
 
 
-def app_types(dsn: str) -> list[str]:
-    """Every app that has a run."""
-    with psycopg.connect(dsn) as connection:
-        return [row[0] for row in connection.execute("SELECT DISTINCT app_type FROM runglass.run_totals")]
-
-
 async def _fold(dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await rollups.fold(connection, wait=True)

@@ -11,7 +11,7 @@ and rows without a site are seen by the scope of every site only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil, floor
@@ -33,23 +33,18 @@ _BIN_GROWTH = 1.1
 _VACUUM_FROM = 20_000
 
 
-class StatusUsage(NamedTuple):
-    """Runs of one status; `latency_ms_sum` is over the `latency_calls` runs that have a latency."""
-
-    status: str
-    calls: int
-    tokens: int
-    latency_calls: int
-    latency_ms_sum: int
-
-
 class PeriodUsage(NamedTuple):
-    """Runs of one status within [bounds[period], bounds[period + 1])."""
+    """Runs of one status within [bounds[period], bounds[period + 1]).
+
+    `latency_ms_sum` is over the `latency_calls` runs that have a latency.
+    """
 
     period: int
     status: str
     calls: int
     tokens: int
+    latency_calls: int
+    latency_ms_sum: int
 
 
 class AppUsage(NamedTuple):
@@ -134,22 +129,14 @@ _SUM_USAGE = (
     .replace("{deltas}", "calls, tokens, CASE WHEN latency_bin IS NULL THEN 0 ELSE calls END, latency_ms_sum")
 )
 
-SUM_USAGE_BY_STATUS = RollUpStatement(
-    _SUM_USAGE.replace("{key}", "status")
-    .replace("{group}", "key")
-    .replace(
-        "{columns}",
-        "key, sum(calls)::bigint, sum(tokens)::bigint,"
-        " sum(latency_calls)::bigint, sum(latency_ms_sum)::bigint",
-    ),
-    of_sites="1",
-    of_every_site="3",
-)
-
 SUM_USAGE_BY_PERIOD = RollUpStatement(
     _SUM_USAGE.replace("{key}", "status")
     .replace("{group}", "period, key")
-    .replace("{columns}", "period - 1, key, sum(calls)::bigint, sum(tokens)::bigint"),
+    .replace(
+        "{columns}",
+        "period - 1, key, sum(calls)::bigint, sum(tokens)::bigint,"
+        " sum(latency_calls)::bigint, sum(latency_ms_sum)::bigint",
+    ),
     of_sites="1",
     of_every_site="3",
 )
@@ -174,8 +161,7 @@ SUM_LATENCY_BINS = RollUpStatement(
     of_every_site="3",
 )
 
-LIST_APP_TYPES = SiteStatement(
-    """
+APP_TYPES: LiteralString = """
 SELECT app_type FROM (
     SELECT app_type, calls FROM runglass.run_totals WHERE {scope}
     UNION ALL
@@ -184,23 +170,12 @@ SELECT app_type FROM (
 WHERE app_type <> ''
 GROUP BY app_type
 HAVING sum(calls) <> 0
-ORDER BY app_type
 """
-)
 
 FOLD = "SELECT runglass.fold_run_log_deltas(%s, %s)"
 LIST_DAYS = "SELECT runglass.run_rollup_days()"
 REBUILD_DAY = "SELECT runglass.rebuild_run_rollups(%s, %s)"
 REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
-
-
-async def usage_by_status(
-    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime
-) -> list[StatusUsage]:
-    """Runs of [start, end) by status, those that occur, in the order of their names."""
-    cursor = conn.cursor(row_factory=args_row(StatusUsage))
-    await cursor.execute(SUM_USAGE_BY_STATUS.sql(scope), _ranges((start, end), scope))
-    return sorted(await cursor.fetchall())
 
 
 async def usage_by_period(
@@ -246,12 +221,6 @@ async def latency_percentiles(
     cursor = await conn.execute(SUM_LATENCY_BINS.sql(scope), _ranges((start, end), scope))
     bins: list[tuple[int, int]] = sorted(await cursor.fetchall())
     return [_percentile(bins, fraction) for fraction in fractions]
-
-
-async def app_types(conn: psycopg.AsyncConnection, *, scope: Scope) -> list[str]:
-    """Every app that the scope has a run of, whenever it ran, in the order of their names."""
-    cursor = await conn.execute(LIST_APP_TYPES.sql(scope), scope.parameters())
-    return [app_type for (app_type,) in await cursor.fetchall()]
 
 
 async def mean_tokens_by_app(
@@ -321,16 +290,21 @@ def _ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
         if bound != hour
     ]
     return {
-        "bounds": list(bounds),
+        "bounds": _array(bound.isoformat() for bound in bounds),
         "periods": len(bounds) - 1,
         "first": bounds[0],
         "last": bounds[-1],
         "first_hour": hours[0],
-        "edge_periods": [period for period, _, _ in edges],
-        "edge_hours": [hour for _, hour, _ in edges],
-        "edge_minutes": [minute for _, _, minute in edges],
+        "edge_periods": _array(str(period) for period, _, _ in edges),
+        "edge_hours": _array(hour.isoformat() for _, hour, _ in edges),
+        "edge_minutes": _array(str(minute) for _, _, minute in edges),
         **scope.parameters(),
     }
+
+
+def _array(values: Iterable[str]) -> str:
+    # PostgreSQL's text form, which the driver passes on; a list it would search for the type of its items.
+    return "{" + ",".join(values) + "}"
 
 
 def _percentile(bins: Sequence[tuple[int, int]], fraction: float) -> float | None:

@@ -35,6 +35,8 @@ from strawberry.schema.types.base_scalars import isoformat
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
+from graph.scalars import serialize_big_int
+
 __all__ = [
     "Fallback",
     "NotPlain",
@@ -183,7 +185,9 @@ def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
     if type(resolver).__call__ is not StrawberryResolver.__call__:
         raise NotPlain
     function: Callable[..., Any] = cast("Any", resolver.wrapped_func)
-    named = [p.name for p in (resolver.parent_parameter, resolver.root_parameter) if p is not None]
+    given = (resolver.parent_parameter, resolver.root_parameter)
+    # A parameter called root that is annotated as the parent is both.
+    named = list(dict.fromkeys(parameter.name for parameter in given if parameter is not None))
     if resolver.self_parameter and not named:
         return function
     if not resolver.self_parameter and _takes_first(function, named):
@@ -223,6 +227,7 @@ _IDENTITY_TESTS: dict[Any, str] = {
     serialize_int: "type({0}) is not int or not -2147483648 <= {0} <= 2147483647",
     serialize_float: "type({0}) is not float or {0} - {0} != 0.0",
     serialize_boolean: "{0} is not True and {0} is not False",
+    serialize_big_int: "type({0}) is not int or not -9223372036854775808 <= {0} <= 9223372036854775807",
 }
 
 

@@ -34,7 +34,12 @@ _EXAMPLES = {kind: f"{kind}_42" for kind in Kind} | {Kind.BATCH: "batch_ followe
 
 def print_id(kind: Kind, value: int | UUID) -> str:
     """The id as the API shows it."""
-    return f"{kind.value}_{value.hex if isinstance(value, UUID) else value}"
+    return f"{id_prefix(kind)}{value.hex if isinstance(value, UUID) else value}"
+
+
+def id_prefix(kind: Kind) -> str:
+    """What an id of that kind begins with; the number follows, or a UUID's hexadecimal digits."""
+    return f"{kind}_"
 
 
 def parse_id(text: str, kind: Kind, argument: str) -> int:

@@ -36,17 +36,17 @@ EXACT_TOTAL = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CURSOR = re.compile(r"([a-z]+):(-?[0-9]{1,18}):([0-9]{1,19}|[0-9a-f]{32})", re.ASCII)
-_KINDS: dict[type[Any], Kind] = {
-    RunLogRow: Kind.RUN,
-    AlertRow: Kind.ALERT,
-    TriggerJobRow: Kind.JOB,
-    BatchRow: Kind.BATCH,
-    CacheEntryRow: Kind.CACHE,
-    BudgetRow: Kind.BUDGET,
-    ModelPriceRow: Kind.PRICE,
-    BudgetEventRow: Kind.BUDGET_EVENT,
-    ApiKeyRow: Kind.KEY,
-    AuditRow: Kind.AUDIT,
+_MARKS: dict[type[Any], str] = {
+    RunLogRow: Kind.RUN.value,
+    AlertRow: Kind.ALERT.value,
+    TriggerJobRow: Kind.JOB.value,
+    BatchRow: Kind.BATCH.value,
+    CacheEntryRow: Kind.CACHE.value,
+    BudgetRow: Kind.BUDGET.value,
+    ModelPriceRow: Kind.PRICE.value,
+    BudgetEventRow: Kind.BUDGET_EVENT.value,
+    ApiKeyRow: Kind.KEY.value,
+    AuditRow: Kind.AUDIT.value,
 }
 
 First = Annotated[
@@ -62,12 +62,15 @@ Before = Annotated[str | None, strawberry.argument(description="Only what comes 
 NodeT = TypeVar("NodeT")
 
 
-def print_cursor(row: Any) -> str:
+def print_cursor(root: strawberry.Parent[Any]) -> str:
     """The opaque place of a row in its list."""
-    identity = row.id.hex if isinstance(row.id, UUID) else row.id
-    place = f"{_KINDS[type(row)].value}:{(row.created_at - _EPOCH) // _MICROSECOND}:{identity}"
+    identity = root.id.hex if isinstance(root.id, UUID) else root.id
+    since = root.created_at - _EPOCH
+    # In place of a division by a timedelta, which takes as long as all the rest.
+    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    place = f"{_MARKS[type(root)]}:{microseconds}:{identity}"
     # Of letters, digits and colons base64 makes no character that a URL would have to escape.
-    return binascii.b2a_base64(place.encode("ascii"), newline=False).decode("ascii")
+    return binascii.b2a_base64(place.encode(), newline=False).decode()
 
 
 def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
@@ -157,16 +160,14 @@ def _node(root: strawberry.Parent[Any]) -> Any:
     return root
 
 
-def _cursor(root: strawberry.Parent[Any]) -> str:
-    return print_cursor(root)
-
-
 @strawberry.type(description="An object of a list, and its place there.")
 class Edge(Generic[NodeT]):
     """Resolved from the row itself, so that a page makes no object per row."""
 
     node: NodeT = resolved(_node, "The object.")
-    cursor: str = resolved(_cursor, "The opaque place of the object in this list, for `after` and `before`.")
+    cursor: str = resolved(
+        print_cursor, "The opaque place of the object in this list, for `after` and `before`."
+    )
 
 
 def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any]:

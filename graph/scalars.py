@@ -18,7 +18,8 @@ _LIMIT = 2**63
 EXACT = Context(prec=100)
 
 
-def _in_range(value: Any) -> int:
+def serialize_big_int(value: Any) -> int:
+    """The value itself. Raises GraphQLError for anything but an integer of at most 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int) or not -_LIMIT <= value < _LIMIT:
         raise GraphQLError(f"BigInt cannot represent {value!r}: it takes an integer of at most 64 bits.")
     return value
@@ -27,14 +28,14 @@ def _in_range(value: Any) -> int:
 def _literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> int:
     if not isinstance(node, IntValueNode):
         raise GraphQLError(f"BigInt cannot represent {print_ast(node)}: it takes an integer.", node)
-    return _in_range(int(node.value))
+    return serialize_big_int(int(node.value))
 
 
 BIG_INT = strawberry.scalar(
     name="BigInt",
     description="An integer of up to 64 bits, written as a JSON integer; sums of tokens pass 32 bits.",
-    serialize=_in_range,
-    parse_value=_in_range,
+    serialize=serialize_big_int,
+    parse_value=serialize_big_int,
     parse_literal=_literal,
 )
 

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from db.budget import budgets_of_sites
 from db.pool import Connection, Database
-from db.rollups import usage_by_period
 from db.scope import Scope
 from resolvers.periods import midnight, month_start, next_month, today
+from resolvers.usage import Usage, load_usage
 
 
 class Limits(NamedTuple):
@@ -52,32 +52,29 @@ class Budget:
     monthly: PeriodBudget
 
 
-async def load_budget(
-    connection: Connection, scope: Scope, zone: ZoneInfo, now: datetime, limits: Limits
-) -> Budget:
-    """Used, limit and reset of the day and the month that `now` lies in.
-
-    The limits are those of the budget of the site, or of every site, and the given ones where there is none.
-    """
-    limits = await _stored_limits(connection, scope, limits)
+def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, datetime, datetime]:
+    """Where the month begins, the day begins, the day ends and the month ends."""
     day = today(zone, now)
-    bounds = [
+    return (
         midnight(month_start(day), zone),
         midnight(day, zone),
         midnight(day + timedelta(days=1), zone),
         midnight(next_month(day), zone),
-    ]
-    tokens = [0, 0, 0]
-    for row in await usage_by_period(connection, scope=scope, bounds=bounds):
-        tokens[row.period] += row.tokens
-    return Budget(
-        time_zone=zone.key,
-        daily=PeriodBudget(tokens[1], limits.daily, bounds[2]),
-        monthly=PeriodBudget(sum(tokens), limits.monthly, bounds[3]),
     )
 
 
-async def _stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
+def budget_of(usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
+    """Used, limit and reset of the day and the month that `now` lies in, from usage with their bounds."""
+    month, start, end, month_end = budget_bounds(zone, now)
+    return Budget(
+        time_zone=zone.key,
+        daily=PeriodBudget(usage.between(start, end).tokens, limits.daily, end),
+        monthly=PeriodBudget(usage.between(month, month_end).tokens, limits.monthly, month_end),
+    )
+
+
+async def stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
+    """The limits of the budget of the site, or of every site, and the given ones where there is none."""
     if scope.sites is not None and len(scope.sites) != 1:
         return limits
     site_id = next(iter(scope.sites), None) if scope.sites else None
@@ -88,5 +85,8 @@ async def _stored_limits(connection: Connection, scope: Scope, limits: Limits) -
 
 async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:
     """The budget of now."""
+    now = datetime.now(UTC)
     async with database.connection() as connection:
-        return await load_budget(connection, scope, zone, datetime.now(UTC), limits)
+        usage = await load_usage(connection, scope, budget_bounds(zone, now))
+        limits = await stored_limits(connection, scope, limits)
+    return budget_of(usage, zone, now, limits)

@@ -7,26 +7,22 @@ the roll-ups, so it costs the same however long the log is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from db.alerts import recent_alerts
-from db.dashboard import LatestRunRow, latest_runs
+from db.dashboard import latest_runs
 from db.pool import Connection, Database
-from db.rollups import (
-    app_types,
-    latency_percentiles,
-    usage_by_app,
-    usage_by_period,
-    usage_by_status,
-)
+from db.rollups import latency_percentiles, usage_by_app
 from db.scope import Scope
-from resolvers.budget import Limits, load_budget
+from resolvers.budget import Limits, budget_bounds, budget_of, stored_limits
 from resolvers.periods import last_days, midnight, today
 from resolvers.run_logs import FINISHED
+from resolvers.usage import Totals, Usage, load_usage
 
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -81,43 +77,77 @@ class AppShare:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the blocks that are read together share: the connection, the instant, and one usage per scope."""
+
+    connection: Connection
+    now: datetime
+    limits: Limits
+    usage: dict[Scope, asyncio.Task[Usage]]
+
+
 async def load_blocks(database: Database, limits: Limits, blocks: Sequence[Block]) -> dict[Block, Any]:
     """Read these blocks on one connection, their statements sent together."""
     now = datetime.now(UTC)
+    bounds: dict[Scope, set[datetime]] = {}
+    for block in blocks:
+        if block.name in _BOUNDS:
+            bounds.setdefault(block.scope, set()).update(_BOUNDS[block.name](block, now))
     async with database.pipeline() as connection:
-        loads = [asyncio.ensure_future(_load(connection, block, now, limits)) for block in blocks]
+        usage = {
+            scope: asyncio.ensure_future(load_usage(connection, scope, of_scope))
+            for scope, of_scope in bounds.items()
+        }
+        reading = _Reading(connection, now, limits, usage)
+        loads = [asyncio.ensure_future(_load(reading, block)) for block in blocks]
         try:
             values = await asyncio.gather(*loads)
         finally:
             # Where one fails, the connection must not be given back while another still uses it.
-            await asyncio.wait(loads)
+            await asyncio.wait([*loads, *usage.values()])
     return dict(zip(blocks, values, strict=True))
 
 
-async def _load(connection: Connection, block: Block, now: datetime, limits: Limits) -> Any:
+async def _load(reading: _Reading, block: Block) -> Any:
+    connection, now = reading.connection, reading.now
     match block.name:
         case "today":
-            return await _today(connection, block, now)
+            return _today(block, (await reading.usage[block.scope]).between(*_day(block, now)))
         case "percentiles":
-            start, end = _day(block.zone, now)
+            start, end = _day(block, now)
             return await latency_percentiles(
                 connection, scope=block.scope, start=start, end=end, fractions=PERCENTILES
             )
         case "trend":
-            return await _trend(connection, block, now)
+            return _trend(block, now, await reading.usage[block.scope])
         case "apps":
             return await _apps(connection, block, now)
         case "health":
-            return await _health(connection, block)
+            return await latest_runs(connection, scope=block.scope)
         case "budget":
-            return await load_budget(connection, block.scope, block.zone, now, limits)
+            limits = await stored_limits(connection, block.scope, reading.limits)
+            return budget_of(await reading.usage[block.scope], block.zone, now, limits)
         case "alerts":
             return await recent_alerts(connection, scope=block.scope)
 
 
-def _day(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
-    day = today(zone, now)
-    return midnight(day, zone), midnight(day + timedelta(days=1), zone)
+def _day(block: Block, now: datetime) -> tuple[datetime, datetime]:
+    day = today(block.zone, now)
+    return midnight(day, block.zone), midnight(day + timedelta(days=1), block.zone)
+
+
+def _days(block: Block, now: datetime) -> list[datetime]:
+    days = last_days(block.zone, now, block.days)
+    return [midnight(day, block.zone) for day in [*days, days[-1] + timedelta(days=1)]]
+
+
+# Between which instants a block needs the usage that is read once for all.
+_BOUNDS: dict[str, Callable[[Block, datetime], Sequence[datetime]]] = {
+    "today": _day,
+    "trend": _days,
+    "budget": lambda block, now: budget_bounds(block.zone, now),
+}
 
 
 def success_rate(calls_by_status: dict[str, int]) -> float | None:
@@ -126,48 +156,34 @@ def success_rate(calls_by_status: dict[str, int]) -> float | None:
     return calls_by_status.get("success", 0) / finished if finished else None
 
 
-async def _today(connection: Connection, block: Block, now: datetime) -> Today:
-    start, end = _day(block.zone, now)
-    rows = await usage_by_status(connection, scope=block.scope, start=start, end=end)
-    calls = {row.status: row.calls for row in rows if row.calls}
-    timed = sum(row.latency_calls for row in rows)
+def _today(block: Block, totals: Totals) -> Today:
+    calls = {status: count for status, count in totals.calls.items() if count}
     return Today(
         block=block,
         calls=sum(calls.values()),
-        tokens=sum(row.tokens for row in rows),
+        tokens=totals.tokens,
         success_rate=success_rate(calls),
-        average_latency_ms=sum(row.latency_ms_sum for row in rows) / timed if timed else None,
+        average_latency_ms=totals.latency_ms_sum / totals.timed if totals.timed else None,
         by_status=[
             StatusCount(status, calls[status]) for status in sorted(calls, key=lambda s: (-calls[s], s))
         ],
     )
 
 
-async def _trend(connection: Connection, block: Block, now: datetime) -> list[TrendDay]:
+def _trend(block: Block, now: datetime, usage: Usage) -> list[TrendDay]:
     days = last_days(block.zone, now, block.days)
-    bounds = [midnight(day, block.zone) for day in [*days, days[-1] + timedelta(days=1)]]
-    calls: list[dict[str, int]] = [{} for _ in days]
-    tokens = [0] * len(days)
-    for row in await usage_by_period(connection, scope=block.scope, bounds=bounds):
-        calls[row.period][row.status] = row.calls
-        tokens[row.period] += row.tokens
+    periods = [usage.between(start, end) for start, end in pairwise(_days(block, now))]
     return [
-        TrendDay(day, sum(calls[index].values()), tokens[index], success_rate(calls[index]))
-        for index, day in enumerate(days)
+        TrendDay(day, sum(totals.calls.values()), totals.tokens, success_rate(totals.calls))
+        for day, totals in zip(days, periods, strict=True)
     ]
 
 
 async def _apps(connection: Connection, block: Block, now: datetime) -> list[AppShare]:
     first = last_days(block.zone, now, block.days)[0]
     rows = await usage_by_app(
-        connection, scope=block.scope, start=midnight(first, block.zone), end=_day(block.zone, now)[1]
+        connection, scope=block.scope, start=midnight(first, block.zone), end=_day(block, now)[1]
     )
     total = sum(row.calls for row in rows)
     shares = [AppShare(row.app_type, row.calls, row.tokens, row.calls / total) for row in rows if row.calls]
     return sorted(shares, key=lambda app: (-app.calls, app.app_type))
-
-
-async def _health(connection: Connection, block: Block) -> list[LatestRunRow]:
-    names = await app_types(connection, scope=block.scope)
-    rows = await latest_runs(connection, scope=block.scope, app_types=names)
-    return sorted(rows, key=lambda app: app.app_type)

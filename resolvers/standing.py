@@ -59,10 +59,12 @@ class Standing:
         return _limit(self.spec)
 
     def seen_by(self, scope: Scope) -> Standing:
-        """Without the figures of sites that are not within the scope."""
+        """Without what tells of sites that are not within the scope, but for whether a hard limit refuses."""
         if self.spec.site_id is not None or scope.sites is None:
             return self
-        return replace(self, used=None, reserved=None, limit_reached_at=None)
+        refuses = self.state == "exceeded" and self.spec.hard_limit is not None
+        state: State = "exceeded" if refuses else "ok"
+        return replace(self, used=None, reserved=None, limit_reached_at=None, state=state)
 
 
 def _limit(spec: BudgetSpec) -> int:

@@ -78,7 +78,7 @@ def explained(module_dsn: str, log: None) -> Iterator[Callable[..., list[str]]]:
 # A sort of less than this is one of a member's rows, say, and does not grow with the log.
 FEW_ROWS = 1000
 SCAN = re.compile(
-    r"(Seq|Index|Index Only|Bitmap Index|Bitmap Heap) Scan(?: Backward)?(?: using (\S+))? on (\S+)"
+    r"(Seq|Index|Index Only|Bitmap Index|Bitmap Heap) Scan(?: Backward)?(?: using (\S+))? on (ai_\S+)"
     r".*?rows=(\d+)"
 )
 SORT = re.compile(r"Sort  \(cost=\S+ rows=(\d+)")

@@ -50,6 +50,7 @@ ALLOWED = {
     ("queue.py", "LIST_WAITING"): _WORK,
     ("queue.py", "MARK_ADMITTED"): _WORK,
     ("queue.py", "READMIT_LOST"): _WORK,
+    ("rollups.py", "APP_TYPES"): "a part of the statement of the newest runs",
     ("rollups.py", "_SUM"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "_SUM_USAGE"): "a template: every statement made of it is a RollUpStatement",
     ("rollups.py", "fold"): "VACUUM reads no row for anybody",

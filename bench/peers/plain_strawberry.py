@@ -193,7 +193,8 @@ class Dashboard:
 
     @strawberry.field
     async def today(self) -> Today:
-        rows = await run("usage_by_status", self.site_id, **ranges(midnight(), midnight() + DAY))
+        found = await run("usage_by_period", self.site_id, **ranges(midnight(), midnight() + DAY))
+        rows = [row[1:] for row in found]
         timed = sum(row[3] for row in rows)
         return Today(
             site=self.site_id,
@@ -212,7 +213,8 @@ class Dashboard:
         bounds = last_days(days)
         calls: list[dict[str, int]] = [{} for _ in range(days)]
         tokens = [0] * days
-        for period, status, count, used in await run("usage_by_period", self.site_id, **ranges(*bounds)):
+        rows = await run("usage_by_period", self.site_id, **ranges(*bounds))
+        for period, status, count, used, *_ in rows:
             calls[period][status] = count
             tokens[period] += used
         return [
@@ -235,8 +237,7 @@ class Dashboard:
 
     @strawberry.field
     async def app_health(self) -> list[AppHealth]:
-        names = [row[0] for row in await run("app_types", self.site_id)]
-        rows = await run("latest_runs", self.site_id, app_types=names)
+        rows = await run("latest_runs", self.site_id)
         return [
             AppHealth(
                 app_type=row[0], last_status=RunStatus(row[1]), last_status_text=row[1], last_call_at=row[2]

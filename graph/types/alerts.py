@@ -11,17 +11,13 @@ from db.alerts import AlertFilter as Wanted
 from db.alerts import AlertRow
 from db.run_logs import RunLogRow
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import Connection
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLog
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
-
-
-def _id(root: strawberry.Parent[AlertRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.ALERT, root.id))
 
 
 def _run_status(root: strawberry.Parent[AlertRow]) -> RunStatus:
@@ -40,7 +36,9 @@ async def _run_log(root: strawberry.Parent[AlertRow], info: Info) -> RunLogRow |
 class Alert(Node):
     """Resolved from an `AlertRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as alert_7; its number is that of the run.")
+    id: strawberry.ID = numbered_id(
+        Kind.ALERT, "The typed id, such as alert_7; its number is that of the run."
+    )
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) of the run.")
     app_type: str = strawberry.field(description="The app that was called.")
     trigger_type: str | None = strawberry.field(description="What caused the call.")

@@ -9,9 +9,9 @@ from typing import Any
 import strawberry
 
 from db.api_keys import ApiKeyRow
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import Connection
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.statuses import described
 from graph.types.viewer import Role
@@ -24,10 +24,6 @@ class ApiKeyState(Enum):
     ACTIVE = described("active", "It may be used.")
     EXPIRED = described("expired", "Its time has run out.")
     REVOKED = described("revoked", "Somebody revoked it.")
-
-
-def _id(root: strawberry.Parent[ApiKeyRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.KEY, root.id))
 
 
 def _role(root: strawberry.Parent[ApiKeyRow]) -> Role:
@@ -48,7 +44,7 @@ def _state(root: strawberry.Parent[ApiKeyRow]) -> ApiKeyState:
 class ApiKey(Node):
     """Resolved from an `ApiKeyRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as key_3.")
+    id: strawberry.ID = numbered_id(Kind.KEY, "The typed id, such as key_3.")
     name: str = strawberry.field(description="Its name in the audit log.")
     key_prefix: str = strawberry.field(description="The key's first characters, to recognise it by.")
     role: Role = resolved(_role, "What it may do.")

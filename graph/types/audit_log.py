@@ -14,15 +14,11 @@ from db.audit_log import AuditRow
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 from graph.pagination import Connection
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 
 _TYPED = frozenset(Kind)
-
-
-def _id(root: strawberry.Parent[AuditRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.AUDIT, root.id))
 
 
 def _target_id(root: strawberry.Parent[AuditRow]) -> strawberry.ID | None:
@@ -36,7 +32,7 @@ def _target_id(root: strawberry.Parent[AuditRow]) -> strawberry.ID | None:
 class AuditEntry(Node):
     """Resolved from an `AuditRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as audit_9.")
+    id: strawberry.ID = numbered_id(Kind.AUDIT, "The typed id, such as audit_9.")
     created_at: datetime = strawberry.field(description="When it was made.")
     actor: str = strawberry.field(description="The name of the key, session or token that made it.")
     actor_id: str | None = strawberry.field(

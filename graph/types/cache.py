@@ -11,18 +11,14 @@ from strawberry.scalars import JSON
 from db.cache import CacheEntryRow
 from db.cache import CacheFilter as Wanted
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import CacheStatus, status_of, words
-
-
-def _id(root: strawberry.Parent[CacheEntryRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.CACHE, root.id))
 
 
 def _app_type(root: strawberry.Parent[CacheEntryRow]) -> str:
@@ -54,7 +50,7 @@ async def _result(root: strawberry.Parent[CacheEntryRow], info: Info) -> JSON | 
 class CacheEntry(Node):
     """Resolved from a `CacheEntryRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as cache_9.")
+    id: strawberry.ID = numbered_id(Kind.CACHE, "The typed id, such as cache_9.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
     app_type: str = resolved(_app_type, "The app whose answer it is.")
     member_id: strawberry.ID | None = resolved(_member_id, "The member that the answer is about.")

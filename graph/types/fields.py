@@ -8,6 +8,8 @@ from typing import Any
 import strawberry
 from strawberry.permission import BasePermission
 
+from graph.ids import Kind, id_prefix
+
 STATEMENT = 50
 """What a statement weighs: some 0.4 ms, in which 50 fields are resolved."""
 
@@ -32,3 +34,13 @@ def resolved(
         permission_classes=list(permissions),
         metadata={"weight": weight} | ({} if rows is None else {"list_size": rows}),
     )
+
+
+def numbered_id(kind: Kind, description: str) -> Any:
+    """The field of a typed id, from a row whose `id` is a number."""
+    prefix = id_prefix(kind)
+
+    def resolve(root: strawberry.Parent[Any]) -> Any:
+        return f"{prefix}{root.id}"
+
+    return resolved(resolve, description)

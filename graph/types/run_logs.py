@@ -13,11 +13,11 @@ from db.run_logs import RunLogFilter as Wanted
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
-from graph.types.fields import resolved
+from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
@@ -26,10 +26,6 @@ from resolvers.model_prices import cost_of, prices_of_models
 
 if TYPE_CHECKING:
     from graph.types.trigger_jobs import TriggerJob
-
-
-def _id(root: strawberry.Parent[RunLogRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.RUN, root.id))
 
 
 def _status(root: strawberry.Parent[RunLogRow]) -> RunStatus:
@@ -74,7 +70,7 @@ async def _cost(root: strawberry.Parent[RunLogRow], info: Info) -> Decimal | Non
 class RunLog(Node):
     """Resolved from a `RunLogRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as run_7.")
+    id: strawberry.ID = numbered_id(Kind.RUN, "The typed id, such as run_7.")
     site_id: strawberry.ID = strawberry.field(
         description="The site (tenant, shop, customer) it was made for."
     )

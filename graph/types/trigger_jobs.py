@@ -16,7 +16,7 @@ from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
-from graph.ids import Kind, print_id
+from graph.ids import Kind
 from graph.pagination import (
     After,
     Before,
@@ -27,7 +27,7 @@ from graph.pagination import (
     page_request,
 )
 from graph.types.budgets import BudgetState, verdict_on
-from graph.types.fields import STATEMENT, resolved
+from graph.types.fields import STATEMENT, numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -38,10 +38,6 @@ from resolvers.spending import Spending
 
 if TYPE_CHECKING:
     from graph.types.batches import Batch
-
-
-def _id(root: strawberry.Parent[TriggerJobRow]) -> strawberry.ID:
-    return strawberry.ID(print_id(Kind.JOB, root.id))
 
 
 def _status(root: strawberry.Parent[TriggerJobRow]) -> JobStatus:
@@ -119,7 +115,7 @@ async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) ->
 class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
 
-    id: strawberry.ID = resolved(_id, "The typed id, such as job_42.")
+    id: strawberry.ID = numbered_id(Kind.JOB, "The typed id, such as job_42.")
     site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
     event_type: str = strawberry.field(description="The event that started it.")
     connector_type: str | None = strawberry.field(description="The connector that delivered the event.")

@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from db import rollups
-from db.scope import EVERY_SITE, Scope
+from db.scope import EVERY_SITE, Scope, SiteStatement
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -41,16 +41,26 @@ def connect(dsn: str) -> psycopg.Connection:
     return psycopg.connect(dsn, autocommit=True)
 
 
+async def app_types(connection: psycopg.AsyncConnection, scope: Scope) -> list[str]:
+    """The apps that the roll-ups know, sorted."""
+    statement = SiteStatement(rollups.APP_TYPES)
+    cursor = await connection.execute(statement.sql(scope), scope.parameters())
+    return sorted(app for (app,) in await cursor.fetchall())
+
+
 async def read(connection: psycopg.AsyncConnection, scope: Scope, bounds: list[datetime]) -> dict[str, Any]:
     """What the read API says of a scope, over the whole of `bounds` and for each period between them."""
     whole = {"scope": scope, "start": bounds[0], "end": bounds[-1]}
     return {
-        "status": {tuple(row) for row in await rollups.usage_by_status(connection, **whole)},
+        "whole": {
+            tuple(row)
+            for row in await rollups.usage_by_period(connection, scope=scope, bounds=[bounds[0], bounds[-1]])
+        },
         "period": {
             tuple(row) for row in await rollups.usage_by_period(connection, scope=scope, bounds=bounds)
         },
         "app": {tuple(row) for row in await rollups.usage_by_app(connection, **whole)},
-        "apps": await rollups.app_types(connection, scope=scope),
+        "apps": await app_types(connection, scope),
         "percentiles": await rollups.latency_percentiles(connection, **whole, fractions=FRACTIONS),
     }
 
@@ -80,11 +90,11 @@ async def recount(
         {"sites": sites},
     )
     return {
-        "status": set(await rows(f"{status}, {latencies}", *whole, "GROUP BY 1")),
+        "whole": {(0, *row) for row in await rows(f"{status}, {latencies}", *whole, "GROUP BY 1")},
         "period": {
             (index, *row)
             for index, (start, end) in enumerate(pairwise(bounds))
-            for row in await rows(status, start, end, "GROUP BY 1")
+            for row in await rows(f"{status}, {latencies}", start, end, "GROUP BY 1")
         },
         "app": set(await rows(status.replace("status", "app_type"), *whole, "GROUP BY 1")),
         "apps": [app for (app,) in await cursor.fetchall()],

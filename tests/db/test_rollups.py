@@ -129,7 +129,7 @@ def test_a_fold_in_the_middle_of_a_snapshot_changes_nothing_in_it(database: str)
             assert await read(connection, EVERY_SITE, BOUNDS[0]) == before
             await connection.commit()
             after = await read(connection, EVERY_SITE, BOUNDS[0])
-            assert after["status"] == {("success", 2, 11, 0, 0)}
+            assert after["whole"] == {(0, "success", 2, 11, 0, 0)}
 
     with connect(database) as connection:
         add_run(connection, tokens_used=5)

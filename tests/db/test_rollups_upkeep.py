@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from db import rollups
 from db.migrate import apply_migrations
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
@@ -88,13 +87,13 @@ def test_one_statement_may_insert_and_update_or_name_a_partition(database: str) 
 def test_truncate_clears(database: str, folded: bool) -> None:
     async def totals() -> list[Any]:
         async with await psycopg.AsyncConnection.connect(database) as connection:
-            return [await rollups.app_types(connection, scope=EVERY_SITE),
-                    (await read(connection, EVERY_SITE, BOUNDS[0]))["status"]]  # fmt: skip
+            seen = await read(connection, EVERY_SITE, [BOUNDS[0][0], BOUNDS[0][-1]])
+            return [seen["apps"], seen["whole"]]
 
     with connect(database) as connection:
         for days in (0, 1, 40):
             add_run(connection, latency_ms=5, created_at=NOW - timedelta(days=days))
-        assert asyncio.run(totals()) == [["chat"], {("success", 2, 0, 2, 10)}]
+        assert asyncio.run(totals()) == [["chat"], {(0, "success", 2, 0, 2, 10)}]
         if folded:
             fold(database)
         connection.execute("TRUNCATE biz.ai_run_logs")
@@ -173,7 +172,7 @@ def test_an_adopted_table_is_counted_from_its_first_row(empty_dsn: str) -> None:
                     await recount(connection, scope, bounds),
                 )
                 assert_same(seen, counted)
-            assert ("", 1, 0, 1, 7) in (await read(connection, EVERY_SITE, bounds))["status"]
+            assert (0, "", 1, 0, 1, 7) in (await read(connection, EVERY_SITE, bounds))["whole"]
             assert ("chat", 1, 2147483647) in (await read(connection, Scope.of("2"), bounds))["app"]
 
     asyncio.run(compare())
