@@ -14,8 +14,8 @@ interfaces, unions, and non-null at every level; an object's own selection must 
 - The value of *any* field whose whole sub-selection is plain is completed by one function, also when the
   field itself is not plain (an async resolver of the root, say): this is the hot path.
 - In a mixed selection the plain fields are completed by one function, the others by the standard executor.
-- Fields of the root types are always *resolved* by the standard executor: mutations and root resolvers run
-  once.
+- Fields of the root types are *resolved* as the standard executor does: mutations and root resolvers run
+  once. An async resolver whose arguments are of leaf types is called directly, see ``compiled_calls``.
 
 The standard executor does the whole operation when schema middleware, a custom default resolver, a custom
 type resolver or a custom test for awaitables is in use, when the document holds ``@defer``, ``@stream`` or
@@ -45,6 +45,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from graphql import (
+    GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
@@ -58,6 +59,7 @@ from graphql.pyutils import AwaitableOrValue, Path, is_awaitable
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback
 from graph.compiled_plans import PlanCache, Selection, SelectionPlan
 
@@ -74,12 +76,15 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
 
     plan_cache = plans
     plan: SelectionPlan | None = None
+    _calls: dict[int, tuple[GraphQLField, FieldCall]] = {}
     _completers: dict[int, tuple[GraphQLOutputType, Callable[[Any], Any]]] = {}
 
     def follow(self, plan: SelectionPlan) -> None:
         """Use the plan's functions and collected fields for the rest of the operation."""
         self.plan = plan
         self._completers = plan.completers
+        if self.is_awaitable is not assume_not_awaitable:
+            self._calls = plan.calls
         self._relevant_sub_fields = plan.sub_fields
 
     def _may_be_planned(self) -> bool:
@@ -135,6 +140,28 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         if self.is_awaitable(others):
             return _merge_later(selection, plain, others)
         return selection.merge(plain, cast("dict[str, Any]", others))
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        """Call the resolver directly where its call was prepared, else execute as the standard does."""
+        known = self._calls.get(id(field_details_list))
+        arguments = known[1].arguments(self.variable_values.coerced) if known is not None else None
+        if known is None or arguments is None:
+            return super().execute_field(parent_type, source, field_details_list, path, position_context)
+        definition, call = known
+        info = self.build_resolve_info(
+            definition, [details.node for details in field_details_list], parent_type, path
+        )
+        started = call.start(source, info, arguments)
+        return self.complete_awaitable_value(
+            definition.type, field_details_list, info, path, started, position_context
+        )
 
     def complete_value(
         self,

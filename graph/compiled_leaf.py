@@ -47,6 +47,7 @@ __all__ = [
     "leaf_condition",
     "make_leaf",
     "sober",
+    "standard_field",
     "vet",
 ]
 
@@ -136,18 +137,13 @@ class PlainField:
 
     def _find_reader(self, name: str) -> Callable[[Any], Any]:
         definition = self.definition
-        resolve = definition.resolve
         if definition.args:
             raise NotPlain
-        if resolve is None:
+        if definition.resolve is None:
             return lambda source: read_default(source, name)
-        field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        if not isinstance(field, StrawberryField) or type(field).get_result is not StrawberryField.get_result:
+        field = standard_field(definition)
+        if field.is_async:
             raise NotPlain
-        if field.extensions or field.permission_classes or field.is_async or field.is_subscription:
-            raise NotPlain
-        if _source_file(resolve) != _source_file(GraphQLCoreConverter.from_resolver):
-            raise NotPlain  # wrapped by somebody
         return self._attribute_reader(field) if field.base_resolver is None else _method_reader(field)
 
     def _attribute_reader(self, field: StrawberryField) -> Callable[[Any], Any]:
@@ -170,6 +166,18 @@ class PlainField:
         if _holds_awaitable(value):
             self.demote(self.definition)
             _close_fresh(value, self.read(source))
+
+
+def standard_field(definition: GraphQLField) -> StrawberryField:
+    """Strawberry's field behind a definition that nothing was added to; raises NotPlain for any other."""
+    field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(field, StrawberryField) or type(field).get_result is not StrawberryField.get_result:
+        raise NotPlain
+    if field.extensions or field.permission_classes or field.is_subscription:
+        raise NotPlain
+    if _source_file(definition.resolve) != _source_file(GraphQLCoreConverter.from_resolver):
+        raise NotPlain  # wrapped by somebody
+    return field
 
 
 def _source_file(function: Any) -> str | None:

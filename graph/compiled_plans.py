@@ -24,6 +24,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 
+from graph.compiled_calls import FieldCall, plan_call
 from graph.compiled_code import CodeWriter, Scope
 from graph.compiled_leaf import NotPlain
 
@@ -70,7 +71,8 @@ class SelectionPlan:
     """The compiled functions of one operation under one valuation of its @skip and @include variables.
 
     ``completers`` maps the identity of a field's details to the field's type and the function that completes
-    its value. The collected fields are kept, so that identities stay valid as long as the plan.
+    its value, ``calls`` to the field and its prepared call. The collected fields are kept, so that identities
+    stay valid as long as the plan.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SelectionPlan:
         self.root_fields = grouped
         self.sub_fields: dict[tuple[GraphQLObjectType, int], tuple[FieldDetailsList, CollectedFields]] = {}
         self.completers: dict[int, tuple[GraphQLOutputType, Callable[[Any], Any]]] = {}
+        self.calls: dict[int, tuple[GraphQLField, FieldCall]] = {}
         self._selections: dict[int, Selection] = {}
         self._cache = executor.plan_cache
         executor.follow(self)
@@ -116,6 +119,9 @@ class SelectionPlan:
             definition = executor.schema.get_field(parent_type, details[0].node.name.value)
             if definition is None:
                 continue
+            call = plan_call(executor, definition, details)
+            if call is not None:
+                self.calls[id(details)] = (definition, call)
             try:
                 writer = CodeWriter(self._scope(executor))
                 name = writer.value_function(definition.type, details)

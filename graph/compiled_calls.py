@@ -1,0 +1,168 @@
+"""Calls of async resolvers whose arguments are plain: prepared once per document, then made directly.
+
+graphql-core and Strawberry look at every argument of a field again in each request. For a field of a planned
+operation they are looked at once: a literal of a leaf type and a default are constants, and a variable of a
+leaf type is handed on, as coercing the variables has made it what the resolver takes. Whatever else comes (a
+list, an input object, a variable without a value where there is a default, null where none may be) makes the
+standard executor do the field, so that values and errors are its own.
+"""
+
+# graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportMissingTypeArgument=false
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLField,
+    GraphQLResolveInfo,
+    ListValueNode,
+    ObjectValueNode,
+    Undefined,
+    VariableNode,
+    is_leaf_type,
+    is_non_null_type,
+)
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.values import get_argument_values
+from strawberry.relay.types import GlobalID
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.base import StrawberryMaybe, StrawberryOptional
+from strawberry.types.fields.resolver import StrawberryResolver
+
+from graph.compiled_leaf import NotPlain, standard_field
+
+if TYPE_CHECKING:
+    from graph.compiled import CompiledExecutionContext
+
+__all__ = ["FieldCall", "plan_call"]
+
+
+class _FromVariable(NamedTuple):
+    """An argument that is a variable: whether its values are leaves, null fits, and it may be left out."""
+
+    parameter: str
+    variable: str
+    leaf: bool
+    nullable: bool
+    optional: bool
+
+
+class FieldCall:
+    """How an async resolver is called with the variables of a request."""
+
+    __slots__ = ("_constants", "_function", "_info_name", "_make_info", "_sources", "_variables")
+
+    def __init__(
+        self,
+        resolver: StrawberryResolver[Any],
+        make_info: Callable[[GraphQLResolveInfo], Any],
+        constants: dict[str, Any],
+        variables: list[_FromVariable],
+    ) -> None:
+        given = (resolver.parent_parameter, resolver.root_parameter)
+        self._function: Callable[..., Awaitable[Any]] = cast("Any", resolver.wrapped_func)
+        self._make_info = make_info
+        self._constants = constants
+        self._variables = variables
+        self._sources = tuple({parameter.name for parameter in given if parameter is not None})
+        self._info_name = resolver.info_parameter.name if resolver.info_parameter else None
+
+    def arguments(self, coerced: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The resolver's arguments, or None where the standard executor must find them."""
+        arguments = self._constants.copy()
+        for parameter, variable, leaf, nullable, optional in self._variables:
+            value = coerced.get(variable, Undefined)
+            if value is Undefined:
+                if not optional:
+                    return None
+            elif not (nullable if value is None else leaf):
+                return None
+            else:
+                arguments[parameter] = value
+        return arguments
+
+    def start(self, source: Any, info: GraphQLResolveInfo, arguments: dict[str, Any]) -> Awaitable[Any]:
+        """The resolver's coroutine."""
+        for name in self._sources:
+            arguments[name] = source
+        if self._info_name is not None:
+            arguments[self._info_name] = self._make_info(info)
+        return self._function(**arguments)
+
+
+def plan_call(
+    executor: CompiledExecutionContext, definition: GraphQLField, details: FieldDetailsList
+) -> FieldCall | None:
+    """The call of a field of the executor's operation, or None for a field that is left to the standard."""
+    try:
+        resolver = standard_field(definition).base_resolver
+        if resolver is None or resolver.self_parameter or not _is_plain_coroutine(resolver):
+            return None
+        hidden = inspect.getclosurevars(cast("Any", definition.resolve)).nonlocals
+        if hidden["field_exception_handlers"]:
+            return None
+        constants, variables = _arguments(executor, definition, details)
+        return FieldCall(resolver, hidden["_strawberry_info_from_graphql"], constants, variables)
+    except (NotPlain, GraphQLError, KeyError, TypeError):
+        return None
+
+
+def _is_plain_coroutine(resolver: StrawberryResolver[Any]) -> bool:
+    calls_plainly = type(resolver).__call__ is StrawberryResolver.__call__
+    return calls_plainly and inspect.iscoroutinefunction(resolver.wrapped_func)
+
+
+def _arguments(
+    executor: CompiledExecutionContext, definition: GraphQLField, details: FieldDetailsList
+) -> tuple[dict[str, Any], list[_FromVariable]]:
+    node = details[0].node
+    values = get_argument_values(
+        definition, node, executor.variable_values, details[0].fragment_variable_values
+    )
+    given = {argument.name.value: argument.value for argument in node.arguments or ()}
+    constants: dict[str, Any] = {}
+    variables: list[_FromVariable] = []
+    for name, argument in definition.args.items():
+        if argument.out_name not in (None, name):
+            raise NotPlain
+        parameter = _parameter_of(argument)
+        value_node = given.get(name)
+        if value_node is None and name not in values:
+            continue
+        leaf = _is_leaf(argument)
+        if isinstance(value_node, VariableNode):
+            nullable = not is_non_null_type(argument.type)
+            optional = nullable and argument.default_value is Undefined and argument.default is None
+            variables.append(_FromVariable(parameter, value_node.name.value, leaf, nullable, optional))
+        elif isinstance(value_node, (ListValueNode, ObjectValueNode)):
+            raise NotPlain  # may hold variables, or be changed by the resolver
+        elif leaf or values[name] is None:
+            constants[parameter] = values[name]
+        else:
+            raise NotPlain
+    return constants, variables
+
+
+def _is_leaf(argument: GraphQLArgument) -> bool:
+    type_: Any = argument.type
+    return is_leaf_type(type_.of_type if is_non_null_type(type_) else type_)
+
+
+def _parameter_of(argument: GraphQLArgument) -> str:
+    """The Python name of an argument whose value reaches the resolver as graphql-core has coerced it."""
+    known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    type_: Any = getattr(known, "type", None)
+    if not isinstance(known, StrawberryArgument) or isinstance(type_, StrawberryMaybe):
+        raise NotPlain
+    inner = type_.of_type if isinstance(type_, StrawberryOptional) else type_
+    if inner is GlobalID:
+        raise NotPlain
+    return known.python_name
