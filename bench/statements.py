@@ -119,7 +119,8 @@ def _range_values(bounds: list[datetime]) -> Mapping[str, str]:
 
 def _list_of(columns: str) -> SiteStatement:
     _, order, _ = keyset(PageRequest())
-    return SiteStatement(f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{order}")
+    ordered, _, _ = order.rpartition(" ")
+    return SiteStatement(f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{ordered} {LIMIT}")
 
 
 def _script(texts: list[str]) -> str:
