@@ -82,8 +82,30 @@ def change_everything(api: Api, store: Store) -> str:
     return batch
 
 
+STEER = """
+mutation ($batch: ID!, $job: ID!) {
+  cancelJob(input: {jobId: $job}) { __typename }
+  cancelBatch(input: {batchId: $batch}) { __typename }
+}
+"""
+RETRY_BATCH = 'mutation { retryBatch(input: {batchId: "%s"}) { __typename } }'
+SPEND = """
+mutation {
+  setBudget(input: {period: DAILY, softLimit: 1000}) { ... on BudgetLimit { id } }
+  setModelPrice(
+    input: {model: "m", promptPrice: "1", completionPrice: "2", validFrom: "2026-01-01T00:00:00Z"}
+  ) { __typename }
+}
+"""
+UNLIMIT = 'mutation { removeBudget(input: {budgetId: "%s"}) { __typename } }'
+
+
 def test_every_mutation_writes_its_name(api: Api, store: Store) -> None:
     batch = change_everything(api, store)
+    api.data(STEER, {"batch": batch, "job": f"job_{store.job(status='pending')}"})
+    store.rows("UPDATE runglass.batches SET finished_at = now()")
+    api.data(RETRY_BATCH % batch)
+    api.data(UNLIMIT % api.data(SPEND)["setBudget"]["id"])
     entries = log(api)
     schema = api.data('{ __type(name: "Mutation") { fields { name } } }')["__type"]["fields"]
     assert sorted(actions(entries)) == sorted(field["name"] for field in schema)

@@ -332,15 +332,15 @@ def test_recent_alerts_are_ten_with_pending_ones_first(api: Api, store: Store) -
         ("trend { calls }", 1),
         ("appDistribution { share }", 1),
         ("appHealth { lastStatus }", 1),
-        ("budget { daily { used } }", 1),
+        ("budget { daily { used } }", 2),
         ("recentAlerts { id }", 1),
         ("a: trend(days: 7) { calls } b: trend(days: 7) { tokens }", 1),
         ("a: trend(days: 7) { calls } b: trend(days: 8) { tokens }", 1),
-        ("today { calls } trend { calls } budget { daily { used } }", 1),
+        ("today { calls } trend { calls } budget { daily { used } }", 2),
         (
             "today { calls latency { p50 } } trend { calls } appDistribution { share }"
             " appHealth { lastStatus } budget { daily { used } } recentAlerts { id }",
-            5,
+            6,
         ),
     ],
 )
