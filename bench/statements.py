@@ -91,7 +91,7 @@ def pgbench_dashboard(scope_name: str, now: datetime) -> tuple[str, dict[str, st
         "apps": (rollups.SUM_USAGE_BY_APP, [week[0], end]),
     }
     texts: list[str] = []
-    variables = {"scope_site": SITE}
+    variables = {"scope_site": SITE, "own_scope_site": SITE}
     for prefix, (statement, bounds) in ranges.items():
         texts.append(_NAMED.sub(lambda match, p=prefix: _prefixed(p, match[1]), statement.sql(scope)))
         variables |= {f"{prefix}_{name}": value for name, value in _range_values(bounds).items()}
@@ -100,7 +100,7 @@ def pgbench_dashboard(scope_name: str, now: datetime) -> tuple[str, dict[str, st
 
 
 def _prefixed(prefix: str, name: str) -> str:
-    return f"%({name})s" if name == "scope_site" else f"%({prefix}_{name})s"
+    return f"%({name})s" if name.endswith("scope_site") else f"%({prefix}_{name})s"
 
 
 def _range_values(bounds: list[datetime]) -> Mapping[str, str]:

@@ -163,9 +163,9 @@ SUM_LATENCY_BINS = RollUpStatement(
 
 APP_TYPES: LiteralString = """
 SELECT app_type FROM (
-    SELECT app_type, calls FROM runglass.run_totals WHERE {scope}
+    SELECT app_type, calls FROM runglass.run_totals WHERE {own_scope}
     UNION ALL
-    SELECT app_type, calls FROM runglass.run_log_deltas WHERE {scope}
+    SELECT app_type, calls FROM runglass.run_log_deltas WHERE {own_scope}
 ) AS counted
 WHERE app_type <> ''
 GROUP BY app_type

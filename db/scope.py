@@ -44,8 +44,10 @@ class Scope:
         if self.sites is None:
             return {}
         if len(self.sites) == 1:
-            return {"scope_site": next(iter(self.sites))}
-        return {"scope_sites": array_literal(self.sites)}
+            site = next(iter(self.sites))
+            return {"scope_site": site, "own_scope_site": site}
+        sites = array_literal(self.sites)
+        return {"scope_sites": sites, "own_scope_sites": sites}
 
 
 EVERY_SITE = Scope(None)
@@ -62,12 +64,15 @@ class SiteStatement:
 
     `column` is the site column as the statement names it. Equality is used for one site because an index on
     (site_id, created_at, id) then gives its rows in order.
+
+    A statement that also reads a roll-up has `{own_scope}` there. The value goes in twice, because the server
+    gives a parameter one type, and an adopted table's site column may be of another than ours.
     """
 
     __slots__ = ("_column", "_sql")
 
     def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
-        if "{scope}" not in sql:
+        if "{scope}" not in sql and "{own_scope}" not in sql:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
@@ -75,7 +80,8 @@ class SiteStatement:
     def sql(self, scope: Scope) -> LiteralString:
         """The statement's text for a scope; its values come from `Scope.parameters`."""
         if scope.sites is None:
-            return self._sql.replace("{scope}", "TRUE")
-        if len(scope.sites) == 1:
-            return self._sql.replace("{scope}", self._column + " = %(scope_site)s")
-        return self._sql.replace("{scope}", self._column + " = ANY(%(scope_sites)s)")
+            return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
+        one = len(scope.sites) == 1
+        condition: LiteralString = " = %(scope_site)s" if one else " = ANY(%(scope_sites)s)"
+        own: LiteralString = "site_id = %(own_scope_site)s" if one else "site_id = ANY(%(own_scope_sites)s)"
+        return self._sql.replace("{scope}", self._column + condition).replace("{own_scope}", own)

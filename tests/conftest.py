@@ -40,14 +40,24 @@ def server_dsn() -> Iterator[Callable[[str], str]]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield lambda name: psycopg.conninfo.make_conninfo(url, dbname=name)
         return
-    # Not pytest's own folder: that is closed to the account as which root runs the server.
-    folder = Path(tempfile.mkdtemp(prefix="runglass-tests-", dir="/var/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="runglass-tests-", dir=_roomy_folder()))
     folder.chmod(0o755)
     try:
         with embedded.start(folder, durable=False) as server:
             yield server.dsn
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _roomy_folder() -> str:
+    """Where databases are cloned: in memory where there is room, as that takes a twentieth of the time.
+
+    Not pytest's own folder, which is closed to the account as which root runs the server.
+    """
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 2**30:
+        return str(memory)
+    return "/var/tmp"
 
 
 @pytest.fixture(scope="session")

@@ -136,13 +136,17 @@ def test_a_statement_without_a_place_for_the_scope_cannot_be_made() -> None:
         SiteStatement("SELECT id FROM biz.ai_cache")
 
 
+def _several(sites: str) -> dict[str, str]:
+    return {"scope_sites": sites, "own_scope_sites": sites}
+
+
 @pytest.mark.parametrize(
     ("scope", "condition", "parameters"),
     [
         (EVERY_SITE, "TRUE", {}),
-        (Scope.of("a"), "site_id = %(scope_site)s", {"scope_site": "a"}),
-        (Scope.of("b", 'a"\\'), "site_id = ANY(%(scope_sites)s)", {"scope_sites": '{"a\\"\\\\","b"}'}),
-        (Scope.of(), "site_id = ANY(%(scope_sites)s)", {"scope_sites": "{}"}),
+        (Scope.of("a"), "site_id = %(scope_site)s", {"scope_site": "a", "own_scope_site": "a"}),
+        (Scope.of("b", 'a"\\'), "site_id = ANY(%(scope_sites)s)", _several('{"a\\"\\\\","b"}')),
+        (Scope.of(), "site_id = ANY(%(scope_sites)s)", _several("{}")),
     ],
 )
 def test_a_scope_becomes_a_condition(scope: Scope, condition: str, parameters: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ async def run(name: str, site: str | None, **values: Any) -> list[tuple[Any, ...
         # The number of rows is part of the text, so that the plan is made once.
         statement = statement.replace("{limit}", str(int(values["page_limit"])))
     async with pool.connection() as connection:
-        cursor = await connection.execute(statement, {**values, "scope_site": site})
+        cursor = await connection.execute(statement, {**values, "scope_site": site, "own_scope_site": site})
         return await cursor.fetchall()
 
 

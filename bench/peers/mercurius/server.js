@@ -45,7 +45,7 @@ async function pipelined (query) {
 async function run (name, site, values) {
   const full = name + (site == null ? '_all' : '_one')
   const { numbered, names } = statements[full]
-  const ordered = names.map((value) => (value === 'scope_site' ? site : values[value]))
+  const ordered = names.map((value) => (value.endsWith('scope_site') ? site : values[value]))
   const result = await pipelined({ name: full, text: numbered, values: ordered, rowMode: 'array' })
   return result.rows
 }
