@@ -65,7 +65,8 @@ def test_the_peers_statements_run(dsn: str) -> None:
     peers = statements.peer_statements()
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(peers["list_all"]["text"].replace("{limit}", "21")).fetchall()
-        health = connection.execute(peers["latest_runs_one"]["text"], {"scope_site": statements.SITE})
+        site = {"scope_site": statements.SITE, "own_scope_site": statements.SITE}
+        health = connection.execute(peers["latest_runs_one"]["text"], site)
         apps = {row[0] for row in health}
     assert len(rows) == 21
     assert len(rows[0]) == 9

@@ -37,7 +37,9 @@ def folder(tmp_path: Path) -> Path:
 def test_every_file_is_applied_once_in_order_and_written_down(empty_dsn: str) -> None:
     names = [migration.name for migration in known_migrations()]
     assert names == sorted(names)
-    assert apply(empty_dsn) == names
+    *applied, engine = apply(empty_dsn)
+    assert applied == names
+    assert engine.startswith("procrastinate ")
     ledger = rows(empty_dsn, LEDGER)
     assert [name for _, name, _, _ in ledger] == names
     assert [checksum for _, _, checksum, _ in ledger] == [each.checksum for each in known_migrations()]
