@@ -1,6 +1,7 @@
 // Writes typed documents for a front end into codegen/generated.
 const scalars = {
   BigInt: "number",
+  Decimal: "string",
   Date: "string",
   DateTime: "string",
   JSON: "unknown",
