@@ -127,7 +127,6 @@ def test_the_guard_knows_every_table_of_a_site(store: Store) -> None:
         # A browser's session is found by its secret alone, like a key.
         "runglass.sessions",
         "runglass.sign_in_tokens",
-        # The workers' own: they serve every site and answer no caller.
     }
 
 

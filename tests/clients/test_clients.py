@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -121,6 +122,22 @@ def test_gql_fetches_the_schema_and_reads_and_changes(api: Api, store: Store, en
     assert [edge["node"]["id"] for edge in listed["runLogs"]["edges"]] == [alert.replace("alert", "run")]
     assert changed["ackAlert"] == {"__typename": "Alert", "id": alert, "alertStatus": "ACKNOWLEDGED"}
     assert store.value("SELECT alert_status FROM biz.ai_run_logs") == "acknowledged"
+
+
+@needs_node
+def test_the_whole_server_passes_every_audit_of_graphql_http(
+    api: Api, endpoint: str, repository: Path
+) -> None:
+    script = str(repository / "tests/http/audit.mjs")
+    done = subprocess.run(
+        ["node", script, endpoint, str(HERE), api.headers["authorization"]],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    audits = json.loads(done.stdout)
+    assert [audit for audit in audits if audit["status"] != "ok"] == []
+    assert len(audits) == 61
 
 
 def test_gql_gets_the_code_of_an_error(api: Api, endpoint: str) -> None:
