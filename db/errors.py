@@ -26,11 +26,21 @@ def translated() -> Generator[None, None, None]:
     """Raise the driver's errors as this module's; those that mean a bug of ours pass as they are."""
     try:
         yield
-    except (PoolTimeout, PoolClosed, TooManyRequests) as error:
-        raise Unavailable("no database connection came free in time") from error
-    except psycopg.errors.QueryCanceled as error:
-        raise StatementTimeout("the statement ran longer than its timeout") from error
-    except psycopg.DataError as error:
-        raise InvalidValue(str(error).split("\n", 1)[0]) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise Unavailable("the database cannot be reached") from error
+    except Exception as error:
+        raise_translated(error)
+        raise
+
+
+def raise_translated(error: BaseException) -> None:
+    """Raise a driver's error as this module's; do nothing for any other."""
+    match error:
+        case PoolTimeout() | PoolClosed() | TooManyRequests():
+            raise Unavailable("no database connection came free in time") from error
+        case psycopg.errors.QueryCanceled():
+            raise StatementTimeout("the statement ran longer than its timeout") from error
+        case psycopg.DataError():
+            raise InvalidValue(str(error).split("\n", 1)[0]) from error
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            raise Unavailable("the database cannot be reached") from error
+        case _:
+            return

@@ -18,8 +18,8 @@ from math import ceil, floor
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg.rows import args_row
 
+from db.connection import Connection
 from db.scope import Scope, SiteStatement
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -178,29 +178,22 @@ REBUILD_DAY = "SELECT runglass.rebuild_run_rollups(%s, %s)"
 REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
 
 
-async def usage_by_period(
-    conn: psycopg.AsyncConnection, *, scope: Scope, bounds: Sequence[datetime]
-) -> list[PeriodUsage]:
+async def usage_by_period(conn: Connection, *, scope: Scope, bounds: Sequence[datetime]) -> list[PeriodUsage]:
     """Runs of each period [bounds[i], bounds[i + 1]) by status; nothing for a period without runs.
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    cursor = conn.cursor(row_factory=args_row(PeriodUsage))
-    await cursor.execute(SUM_USAGE_BY_PERIOD.sql(scope), _ranges(bounds, scope))
-    return sorted(await cursor.fetchall())
+    return sorted(await conn.fetch(SUM_USAGE_BY_PERIOD.sql(scope), _ranges(bounds, scope), PeriodUsage._make))
 
 
-async def usage_by_app(
-    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime
-) -> list[AppUsage]:
+async def usage_by_app(conn: Connection, *, scope: Scope, start: datetime, end: datetime) -> list[AppUsage]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    cursor = conn.cursor(row_factory=args_row(AppUsage))
-    await cursor.execute(SUM_USAGE_BY_APP.sql(scope), _ranges((start, end), scope))
-    return sorted(await cursor.fetchall())
+    ranges = _ranges((start, end), scope)
+    return sorted(await conn.fetch(SUM_USAGE_BY_APP.sql(scope), ranges, AppUsage._make))
 
 
 async def tokens_since(
-    conn: psycopg.AsyncConnection, *, scope: Scope, starts: Sequence[datetime], end: datetime
+    conn: Connection, *, scope: Scope, starts: Sequence[datetime], end: datetime
 ) -> list[int]:
     """Every run's tokens from each start to `end`, in the order of `starts`, from one statement."""
     bounds = [*sorted(set(starts)), end]
@@ -212,19 +205,18 @@ async def tokens_since(
 
 
 async def latency_percentiles(
-    conn: psycopg.AsyncConnection, *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
+    conn: Connection, *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
 ) -> list[float | None]:
     """Latencies (ms) below which these fractions of the runs of [start, end) lie; None where no run has one.
 
     As percentile_cont defines them, each within 5 % of it.
     """
-    cursor = await conn.execute(SUM_LATENCY_BINS.sql(scope), _ranges((start, end), scope))
-    bins: list[tuple[int, int]] = sorted(await cursor.fetchall())
+    bins = sorted(await conn.fetch(SUM_LATENCY_BINS.sql(scope), _ranges((start, end), scope)))
     return [_percentile(bins, fraction) for fraction in fractions]
 
 
 async def mean_tokens_by_app(
-    conn: psycopg.AsyncConnection, *, scope: Scope, app_types: Sequence[str], since: datetime
+    conn: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime
 ) -> list[MeanTokens]:
     """Mean tokens of the runs since the quarter hour that holds `since`; apps without runs are absent."""
     start = since - (since - _EPOCH) % _QUARTER

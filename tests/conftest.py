@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from db import embedded
+from db.connection import Connection
 from db.migrate import apply_migrations
 from db.pool import Database
 from graph.app import create_app
@@ -196,14 +197,21 @@ def module_store(module_dsn: str) -> Iterator[Store]:
 _statements: ContextVar[list[str] | None] = ContextVar("_statements", default=None)
 
 
-class CountingCursor(psycopg.AsyncCursor[Any]):
+class CountingConnection(Connection):
     """Counts the statements that an operation runs; asking whether a connection lives is none."""
 
     async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        self._count(query)
+        return await super().execute(query, *args, **kwargs)
+
+    async def fetch(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        self._count(sql)
+        return await super().fetch(sql, *args, **kwargs)
+
+    def _count(self, query: Any) -> None:
         counted = _statements.get()
         if counted is not None and query:
             counted.append(query)
-        return await super().execute(query, *args, **kwargs)
 
 
 class Client:
@@ -273,12 +281,14 @@ class Api(Client):
     """
 
     def __init__(
-        self, dsn: str, cursor_factory: type[psycopg.AsyncCursor[Any]] = CountingCursor, **settings: Any
+        self, dsn: str, connection_class: type[Connection] = CountingConnection, **settings: Any
     ) -> None:
         # Long enough for no statement of a slow test to be one that looks its caller up again.
         settings = {"key_cache_seconds": 60, **settings}
         self.settings = Settings(database_url=dsn, _env_file=None, **settings)
-        self.app = create_app(self.settings, Database(dsn, self.settings.pool, cursor_factory=cursor_factory))
+        self.app = create_app(
+            self.settings, Database(dsn, self.settings.pool, connection_class=connection_class)
+        )
         self._lifespan = self.app.router.lifespan_context(self.app)
         self._clients: list[httpx.AsyncClient] = []
         runner = asyncio.Runner()

@@ -10,9 +10,9 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg
 import pytest
 
+from db.connection import Connection
 from tests.conftest import Api, Store
 
 ROWS = 200_000
@@ -40,17 +40,16 @@ SET session_replication_role = origin;
 """
 
 
-class ExplainingCursor(psycopg.AsyncCursor[Any]):
+class ExplainingConnection(Connection):
     """Keeps the plan of every statement that reads the three tables."""
 
     plans: list[str] = []
 
-    async def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        if isinstance(query, str) and "biz.ai_" in query and query.lstrip(" \n(").startswith("SELECT"):
-            plan = psycopg.AsyncCursor(self.connection)
-            await plan.execute("EXPLAIN " + query, params, prepare=False)
-            ExplainingCursor.plans.append("\n".join(line for (line,) in await plan.fetchall()))
-        return await super().execute(query, params, **kwargs)
+    async def fetch(self, sql: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
+            plan = await self.execute("EXPLAIN " + sql, values, prepare=False)
+            ExplainingConnection.plans.append("\n".join(line for (line,) in await plan.fetchall()))
+        return await super().fetch(sql, values, *args, **kwargs)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,12 +63,12 @@ def log(module_store: Store) -> None:
 @pytest.fixture(scope="module")
 def explained(module_dsn: str, log: None) -> Iterator[Callable[..., list[str]]]:
     """Gives the plans of the statements that an operation runs."""
-    api = Api(module_dsn, cursor_factory=ExplainingCursor)
+    api = Api(module_dsn, connection_class=ExplainingConnection)
 
     def plans(query: str, variables: dict[str, Any] | None = None) -> list[str]:
-        ExplainingCursor.plans = []
+        ExplainingConnection.plans = []
         api.data(query, variables)
-        return ExplainingCursor.plans
+        return ExplainingConnection.plans
 
     yield plans
     api.close()

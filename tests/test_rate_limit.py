@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from limits import parse
 
+from db.connection import Connection
 from db.pool import Database
 from graph.config import SettingsError, load_settings
 from resolvers.rate_limits import RateLimited, RateLimiter
@@ -63,14 +63,14 @@ def test_a_period_that_is_over_counts_no_more(limited: Api, store: Store) -> Non
         limited.data(VIEWER)
 
 
-class SpendingCursor(psycopg.AsyncCursor[Any]):
+class SpendingConnection(Connection):
     """Counts the statements that take of an allowance."""
 
     statements = 0
 
-    async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        SpendingCursor.statements += "rate_limits" in str(query)
-        return await super().execute(query, *args, **kwargs)
+    async def fetch(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        SpendingConnection.statements += "rate_limits" in sql
+        return await super().fetch(sql, *args, **kwargs)
 
 
 def spend(dsn: str, processes: int, requests: int, limit: str) -> tuple[Counter[bool], int]:
@@ -78,7 +78,9 @@ def spend(dsn: str, processes: int, requests: int, limit: str) -> tuple[Counter[
     settings = load_settings(database_url=dsn, rate_limit=limit)
 
     async def run() -> Counter[bool]:
-        databases = [Database(dsn, settings.pool, cursor_factory=SpendingCursor) for _ in range(processes)]
+        databases = [
+            Database(dsn, settings.pool, connection_class=SpendingConnection) for _ in range(processes)
+        ]
         limiters = [RateLimiter(database, parse(limit)) for database in databases]
         for database in databases:
             await database.open()
@@ -93,8 +95,8 @@ def spend(dsn: str, processes: int, requests: int, limit: str) -> tuple[Counter[
             await database.close()
         return outcomes
 
-    SpendingCursor.statements = 0
-    return asyncio.run(run()), SpendingCursor.statements
+    SpendingConnection.statements = 0
+    return asyncio.run(run()), SpendingConnection.statements
 
 
 def test_processes_share_one_allowance(dsn: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from db import rollups
+from db.connection import Connection
 from db.scope import EVERY_SITE, Scope, SiteStatement
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -41,14 +42,14 @@ def connect(dsn: str) -> psycopg.Connection:
     return psycopg.connect(dsn, autocommit=True)
 
 
-async def app_types(connection: psycopg.AsyncConnection, scope: Scope) -> list[str]:
+async def app_types(connection: Connection, scope: Scope) -> list[str]:
     """The apps that the roll-ups know, sorted."""
     statement = SiteStatement(rollups.APP_TYPES)
     cursor = await connection.execute(statement.sql(scope), scope.parameters())
     return sorted(app for (app,) in await cursor.fetchall())
 
 
-async def read(connection: psycopg.AsyncConnection, scope: Scope, bounds: list[datetime]) -> dict[str, Any]:
+async def read(connection: Connection, scope: Scope, bounds: list[datetime]) -> dict[str, Any]:
     """What the read API says of a scope, over the whole of `bounds` and for each period between them."""
     whole = {"scope": scope, "start": bounds[0], "end": bounds[-1]}
     return {
@@ -65,9 +66,7 @@ async def read(connection: psycopg.AsyncConnection, scope: Scope, bounds: list[d
     }
 
 
-async def recount(
-    connection: psycopg.AsyncConnection, scope: Scope, bounds: list[datetime]
-) -> dict[str, Any]:
+async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) -> dict[str, Any]:
     """The same from the rows."""
     sites = None if scope.sites is None else list(scope.sites)
     seen = "(%(sites)s::text[] IS NULL OR site_id::text = ANY (%(sites)s))"
@@ -110,7 +109,7 @@ def assert_same(seen: dict[str, Any], counted: dict[str, Any]) -> None:
 
 async def check(dsn: str, *bounds: list[datetime]) -> None:
     """Compare both, for every scope, in one snapshot."""
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+    async with await Connection.connect(dsn) as connection:
         await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         for scope in SCOPES:
             for period in bounds:
@@ -119,7 +118,7 @@ async def check(dsn: str, *bounds: list[datetime]) -> None:
 
 def fold(dsn: str, **options: Any) -> int:
     async def run() -> int:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        async with await Connection.connect(dsn, autocommit=True) as connection:
             return await rollups.fold(connection, **options)
 
     return asyncio.run(run())
@@ -127,7 +126,7 @@ def fold(dsn: str, **options: Any) -> int:
 
 def rebuild(dsn: str) -> int:
     async def run() -> int:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        async with await Connection.connect(dsn, autocommit=True) as connection:
             return await rollups.rebuild(connection)
 
     return asyncio.run(run())

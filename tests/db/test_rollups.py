@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db import rollups
+from db.connection import Connection
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
     BOUNDS,
@@ -120,7 +121,7 @@ def test_eight_writers_and_a_folder_leave_every_snapshot_exact(
 
 def test_a_fold_in_the_middle_of_a_snapshot_changes_nothing_in_it(database: str) -> None:
     async def follow() -> None:
-        async with await psycopg.AsyncConnection.connect(database) as connection:
+        async with await Connection.connect(database) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             before = await read(connection, EVERY_SITE, BOUNDS[0])
             with connect(database) as other:
@@ -177,7 +178,7 @@ def test_percentiles_lie_within_five_percent(database: str) -> None:
 
 def test_budgets_and_estimates_read_the_same_numbers(database: str) -> None:
     async def follow() -> None:
-        async with await psycopg.AsyncConnection.connect(database) as connection:
+        async with await Connection.connect(database) as connection:
             starts = [NOW - timedelta(hours=2), NOW - timedelta(days=20), NOW]
             end = NOW + timedelta(hours=1)
             assert await rollups.tokens_since(connection, scope=EVERY_SITE, starts=starts, end=end) == [
@@ -215,7 +216,7 @@ def test_budgets_and_estimates_read_the_same_numbers(database: str) -> None:
 )
 def test_bounds_that_no_roll_up_has_are_refused(database: str, bounds: list[datetime]) -> None:
     async def follow() -> None:
-        async with await psycopg.AsyncConnection.connect(database) as connection:
+        async with await Connection.connect(database) as connection:
             await rollups.usage_by_period(connection, scope=EVERY_SITE, bounds=bounds)
 
     with pytest.raises(ValueError, match="bounds"):

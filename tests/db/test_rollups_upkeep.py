@@ -6,9 +6,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
+from db.connection import Connection
 from db.migrate import apply_migrations
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
@@ -86,7 +86,7 @@ def test_one_statement_may_insert_and_update_or_name_a_partition(database: str) 
 @pytest.mark.parametrize("folded", [True, False])
 def test_truncate_clears(database: str, folded: bool) -> None:
     async def totals() -> list[Any]:
-        async with await psycopg.AsyncConnection.connect(database) as connection:
+        async with await Connection.connect(database) as connection:
             seen = await read(connection, EVERY_SITE, [BOUNDS[0][0], BOUNDS[0][-1]])
             return [seen["apps"], seen["whole"]]
 
@@ -165,7 +165,7 @@ def test_an_adopted_table_is_counted_from_its_first_row(empty_dsn: str) -> None:
     bounds = [NOW - timedelta(days=1, minutes=15), NOW - timedelta(minutes=30), NOW + timedelta(days=1)]
 
     async def compare() -> None:
-        async with await psycopg.AsyncConnection.connect(database) as connection:
+        async with await Connection.connect(database) as connection:
             for scope in (EVERY_SITE, Scope.of("1"), Scope.of("1", "2")):
                 seen, counted = (
                     await read(connection, scope, bounds),

@@ -1,0 +1,160 @@
+"""Statements that speak to libpq themselves: values, errors, cancelling, and life beside psycopg's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from db.connection import MAX_PREPARED, Connection, numbered
+
+PREPARED = "SELECT count(*) FROM pg_prepared_statements"
+
+
+def run(dsn: str, use: Callable[[Connection], Awaitable[Any]], **options: Any) -> Any:
+    async def connected() -> Any:
+        async with await Connection.connect(dsn, autocommit=True, **options) as connection:
+            return await use(connection)
+
+    return asyncio.run(connected())
+
+
+def test_placeholders_are_numbered_by_name() -> None:
+    assert numbered("a = %(a)s AND b % 2 AND c = %(c)s OR %(a)s LIKE '50%%'") == (
+        b"a = $1 AND b % 2 AND c = $2 OR $1 LIKE '50%'",
+        ("a", "c"),
+    )
+
+
+def test_values_go_in_and_come_back(empty_dsn: str) -> None:
+    values = {"text": "ü'\\", "number": 2**40, "list": ["a", None, 'b"'], "none": None, "unused": 1}
+    sql = "SELECT %(text)s::text, %(number)s::bigint, %(list)s::text[], %(none)s::text, %(text)s::text"
+
+    async def use(connection: Connection) -> Any:
+        return [await connection.fetch(sql, values) for _ in range(3)]
+
+    row = ("ü'\\", 2**40, ["a", None, 'b"'], None, "ü'\\")
+    assert run(empty_dsn, use) == [[row]] * 3
+
+
+def test_a_statement_is_prepared_once(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        for number in range(5):
+            assert await connection.fetch("SELECT %(n)s::int", {"n": number}) == [(number,)]
+        return await connection.fetch(PREPARED, {})
+
+    assert run(empty_dsn, use) == [(2,)]
+
+
+def test_nothing_is_prepared_where_a_pooler_would_lose_it(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        connection.prepares = False
+        assert await connection.fetch("SELECT %(n)s::int", {"n": 7}) == [(7,)]
+        return await connection.fetch(PREPARED, {})
+
+    assert run(empty_dsn, use) == [(0,)]
+
+
+def test_old_statements_make_room(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        for number in range(MAX_PREPARED + 20):
+            assert await connection.fetch(f"SELECT {number}", {}) == [(number,)]  # pyright: ignore[reportArgumentType]
+        assert await connection.fetch("SELECT 0", {}) == [(0,)]
+        return await connection.fetch(PREPARED, {})
+
+    assert run(empty_dsn, use) == [(MAX_PREPARED,)]
+
+
+def test_an_error_leaves_the_connection_usable(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await connection.fetch("SELECT 1 / %(n)s::int", {"n": 0})
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await connection.fetch("SELECT * FROM nothing", {})
+        return await connection.fetch("SELECT 1 / %(n)s::int", {"n": 1})
+
+    assert run(empty_dsn, use) == [(1,)]
+
+
+def test_a_rollback_of_psycopgs_own_loses_nothing(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        await connection.execute("SELECT 1", prepare=True)
+        assert await connection.fetch("SELECT 2", {}) == [(2,)]
+        async with connection.transaction(force_rollback=True):
+            assert await connection.fetch("SELECT 2", {}) == [(2,)]
+        await connection.execute("SELECT 1", prepare=True)
+        return await connection.fetch("SELECT 2", {})
+
+    assert run(empty_dsn, use) == [(2,)]
+
+
+def test_more_than_a_socket_takes_is_sent_and_read(empty_dsn: str) -> None:
+    text = "ab" * 4_000_000
+
+    async def use(connection: Connection) -> Any:
+        return await connection.fetch("SELECT %(text)s::text, length(%(text)s::text)", {"text": text})
+
+    assert run(empty_dsn, use) == [(text, len(text))]
+
+
+def test_uses_at_once_wait_for_each_other(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        fetches = [connection.fetch("SELECT %(n)s::int", {"n": number}) for number in range(20)]
+        return await asyncio.gather(*fetches, connection.execute("SELECT 99"))
+
+    assert run(empty_dsn, use)[:20] == [[(number,)] for number in range(20)]
+
+
+def test_within_a_pipeline_rows_come_too(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        async with connection.pipeline():
+            return await connection.fetch("SELECT %(n)s::int", {"n": 5})
+
+    assert run(empty_dsn, use) == [(5,)]
+
+
+def test_cancelling_ends_the_statement_in_the_server(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        task = asyncio.ensure_future(connection.fetch("SELECT pg_sleep(60)", {}))
+        async with await Connection.connect(empty_dsn, autocommit=True) as other:
+            pid = {"pid": connection.info.backend_pid}
+            running = "SELECT pid FROM pg_stat_activity WHERE pid = %(pid)s::int AND state = 'active'"
+            while not await other.fetch(running, pid):
+                pass
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await other.fetch(running, pid) == []
+        return await connection.fetch("SELECT 1", {})
+
+    assert run(empty_dsn, use) == [(1,)]
+
+
+def test_a_server_that_goes_is_an_error_then_and_after(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> None:
+        ended = "SELECT pg_terminate_backend(%(pid)s::int)"
+        async with await Connection.connect(empty_dsn, autocommit=True) as other:
+            task = asyncio.ensure_future(connection.fetch("SELECT pg_sleep(60)", {}))
+            await asyncio.sleep(0)
+            await other.fetch(ended, {"pid": connection.info.backend_pid})
+            with pytest.raises(psycopg.OperationalError):
+                await task
+            with pytest.raises(psycopg.OperationalError):
+                await connection.fetch("SELECT 1", {})
+
+    run(empty_dsn, use)
+
+
+def test_a_server_that_goes_while_nobody_waits_is_noticed(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> None:
+        await connection.fetch("SELECT 1", {})
+        async with await Connection.connect(empty_dsn, autocommit=True) as other:
+            pid = {"pid": connection.info.backend_pid}
+            await other.fetch("SELECT pg_terminate_backend(%(pid)s::int)", pid)
+            while not connection.closed:
+                await other.fetch("SELECT 1", {})
+
+    run(empty_dsn, use)
