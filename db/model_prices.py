@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import LiteralString, NamedTuple
 
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_plain
-from db.scope import Scope, SiteStatement
+from db.pool import Connection, fetch_plain
+from db.scope import Scope
 
 
 class ModelPriceRow(NamedTuple):
@@ -25,16 +25,6 @@ class ModelPriceRow(NamedTuple):
     created_at: datetime
     updated_by: str
     updated_at: datetime
-
-
-class RecentRunRow(NamedTuple):
-    """What a run's cost depends on."""
-
-    app_type: str
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    created_at: datetime
 
 
 PRICE_COLUMNS: LiteralString = """
@@ -64,17 +54,6 @@ ON CONFLICT (model, valid_from) DO UPDATE SET
     valid_until = excluded.valid_until, updated_by = excluded.updated_by, updated_at = now()
 RETURNING {PRICE_COLUMNS}
 """
-
-# The newest runs of each app whose tokens and model are known; the index of (site, app) gives them in order.
-RECENT_RUNS = SiteStatement(
-    """
-    SELECT run.* FROM unnest(%(app_types)s::text[]) AS app(type) CROSS JOIN LATERAL (
-        SELECT app_type, model, prompt_tokens, completion_tokens, created_at FROM biz.ai_run_logs
-        WHERE app_type = app.type AND created_at >= %(since)s AND model IS NOT NULL
-          AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL AND {scope}
-        ORDER BY created_at DESC, id DESC LIMIT %(most)s
-    ) AS run"""
-)
 
 
 async def get_prices(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ModelPriceRow]:
@@ -139,11 +118,3 @@ async def set_price(
         "actor": actor,
     }
     return (await fetch_plain(transaction, ModelPriceRow, SET_PRICE, values))[0]
-
-
-async def recent_runs(
-    connection: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime, most: int
-) -> list[RecentRunRow]:
-    """Up to `most` of each app's newest runs since then that name a model and both counts of tokens."""
-    values = {"app_types": list(app_types), "since": since, "most": most}
-    return await fetch_all(connection, RecentRunRow, RECENT_RUNS, scope, values)

@@ -14,14 +14,11 @@ from typing import Any
 from db import model_prices as store
 from db.keyset import Page, PageRequest
 from db.model_prices import ModelPriceRow
-from db.pool import Connection, Database
-from db.scope import Scope
+from db.pool import Database
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput
 
 MILLION = 1_000_000
-# Runs of an app from which the cost of a call is estimated.
-SAMPLE = 200
 _MAX_PRICE = Decimal(1_000_000_000)
 _SMALLEST = Decimal("0.0000000001")
 _MAX_NAME = 200
@@ -102,23 +99,6 @@ async def prices_of_models(database: Database, models: Sequence[str]) -> Mapping
     """The prices of these models, earliest first."""
     async with database.connection() as connection:
         return await store.prices_of_models(connection, models=models)
-
-
-async def mean_costs(
-    connection: Connection, scope: Scope, app_types: Sequence[str], since: datetime
-) -> dict[str, Decimal]:
-    """What a call of each app has cost on average, over its newest runs since then whose cost is known.
-
-    To ten decimal places. An app is absent where the cost of none of them is known.
-    """
-    runs = await store.recent_runs(connection, scope=scope, app_types=app_types, since=since, most=SAMPLE)
-    prices = await store.prices_of_models(connection, models=list({run.model for run in runs}))
-    costs: dict[str, list[Decimal]] = {}
-    for run in runs:
-        cost = cost_of(prices.get(run.model, []), run.created_at, run.prompt_tokens, run.completion_tokens)
-        if cost is not None:
-            costs.setdefault(run.app_type, []).append(cost)
-    return {app: (sum(known, Decimal()) / len(known)).quantize(_SMALLEST) for app, known in costs.items()}
 
 
 def _check(wanted: PriceRequest) -> None:
