@@ -24,11 +24,6 @@ class JoinedDatabase(Database):
         yield self._joined
 
     @asynccontextmanager
-    async def pipeline(self) -> AsyncGenerator[Connection, None]:
-        """The transaction's connection."""
-        yield self._joined
-
-    @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A savepoint of the transaction."""
         async with self._joined.transaction():

@@ -112,12 +112,6 @@ class Database:
                 connection.answered_at = time.monotonic()
 
     @asynccontextmanager
-    async def pipeline(self) -> AsyncGenerator[Connection, None]:
-        """A connection for reads whose statements are sent together, without a round trip for each."""
-        async with self.connection() as connection, connection.pipeline():
-            yield connection
-
-    @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A connection within one transaction: committed at the end, rolled back on any exception."""
         with translated():

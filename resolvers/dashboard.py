@@ -6,7 +6,6 @@ the roll-ups, so it costs the same however long the log is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -77,57 +76,38 @@ class AppShare:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What the blocks that are read together share: the connection, the instant, and one usage per scope."""
-
-    connection: Connection
-    now: datetime
-    limits: Limits
-    usage: dict[Scope, asyncio.Task[Usage]]
-
-
 async def load_blocks(database: Database, limits: Limits, blocks: Sequence[Block]) -> dict[Block, Any]:
-    """Read these blocks on one connection, their statements sent together."""
+    """Read these blocks one after the other on one connection; what several of them need is read once."""
     now = datetime.now(UTC)
     bounds: dict[Scope, set[datetime]] = {}
     for block in blocks:
         if block.name in _BOUNDS:
             bounds.setdefault(block.scope, set()).update(_BOUNDS[block.name](block, now))
-    async with database.pipeline() as connection:
-        usage = {
-            scope: asyncio.ensure_future(load_usage(connection, scope, of_scope))
-            for scope, of_scope in bounds.items()
-        }
-        reading = _Reading(connection, now, limits, usage)
-        loads = [asyncio.ensure_future(_load(reading, block)) for block in blocks]
-        try:
-            values = await asyncio.gather(*loads)
-        finally:
-            # Where one fails, the connection must not be given back while another still uses it.
-            await asyncio.wait([*loads, *usage.values()])
-    return dict(zip(blocks, values, strict=True))
+    async with database.connection() as connection:
+        usage = {scope: await load_usage(connection, scope, of_scope) for scope, of_scope in bounds.items()}
+        return {block: await _load(connection, block, now, limits, usage) for block in blocks}
 
 
-async def _load(reading: _Reading, block: Block) -> Any:
-    connection, now = reading.connection, reading.now
+async def _load(
+    connection: Connection, block: Block, now: datetime, limits: Limits, usage: dict[Scope, Usage]
+) -> Any:
     match block.name:
         case "today":
-            return _today(block, (await reading.usage[block.scope]).between(*_day(block, now)))
+            return _today(block, usage[block.scope].between(*_day(block, now)))
         case "percentiles":
             start, end = _day(block, now)
             return await latency_percentiles(
                 connection, scope=block.scope, start=start, end=end, fractions=PERCENTILES
             )
         case "trend":
-            return _trend(block, now, await reading.usage[block.scope])
+            return _trend(block, now, usage[block.scope])
         case "apps":
             return await _apps(connection, block, now)
         case "health":
             return await latest_runs(connection, scope=block.scope)
         case "budget":
-            limits = await stored_limits(connection, block.scope, reading.limits)
-            return budget_of(await reading.usage[block.scope], block.zone, now, limits)
+            stored = await stored_limits(connection, block.scope, limits)
+            return budget_of(usage[block.scope], block.zone, now, stored)
         case "alerts":
             return await recent_alerts(connection, scope=block.scope)
 
