@@ -37,6 +37,11 @@ PRICES_OF_MODELS: LiteralString = f"""
 SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE model = ANY(%(models)s) ORDER BY valid_from
 """
 
+PRICES_WITHIN: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices
+WHERE valid_from < %(end)s AND (valid_until IS NULL OR valid_until > %(start)s) ORDER BY valid_from
+"""
+
 LOCK_PRICE: LiteralString = f"""
 SELECT {PRICE_COLUMNS} FROM runglass.model_prices
 WHERE model = %(model)s AND valid_from = %(valid_from)s FOR UPDATE
@@ -65,8 +70,20 @@ async def prices_of_models(
     connection: Connection, *, models: Sequence[str]
 ) -> dict[str, list[ModelPriceRow]]:
     """The prices of these models that have any, earliest first."""
+    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}))
+
+
+async def prices_within(
+    connection: Connection, *, start: datetime, end: datetime
+) -> dict[str, list[ModelPriceRow]]:
+    """The prices that are valid at some time of [start, end), by model, earliest first."""
+    values = {"start": start, "end": end}
+    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_WITHIN, values))
+
+
+def _by_model(rows: Sequence[ModelPriceRow]) -> dict[str, list[ModelPriceRow]]:
     prices: dict[str, list[ModelPriceRow]] = {}
-    for row in await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}):
+    for row in rows:
         prices.setdefault(row.model, []).append(row)
     return prices
 

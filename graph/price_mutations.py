@@ -25,10 +25,12 @@ class SetModelPriceInput(KeyedInput):
     prompt_price: Decimal = strawberry.field(description="The price of a million prompt tokens.")
     completion_price: Decimal = strawberry.field(description="The price of a million completion tokens.")
     valid_from: datetime = strawberry.field(
-        description="From when on it is valid, maybe in the past. Without an offset: in the configured zone."
+        description="From when on it is valid, maybe in the past; a whole quarter of an hour. Without an"
+        " offset: in the configured zone."
     )
     valid_until: datetime | None = strawberry.field(
-        default=None, description="When it ceases to be valid; without it, with the next price."
+        default=None,
+        description="When it ceases to be valid, at a whole quarter too; without it, with the next price.",
     )
 
 

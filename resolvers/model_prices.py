@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
@@ -19,6 +19,8 @@ from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput
 
 MILLION = 1_000_000
+QUARTER = timedelta(minutes=15)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_PRICE = Decimal(1_000_000_000)
 _SMALLEST = Decimal("0.0000000001")
 _MAX_NAME = 200
@@ -45,16 +47,28 @@ def cost_of(
 ) -> Decimal | None:
     """The cost of a call made at a time, by its model's prices, earliest first; None where it is unknown.
 
-    Where several prices are valid, the one that began last counts.
+    Where several prices are valid, the one that began last counts. Prices change at whole quarters of an
+    hour; one from before that was a rule, which begins or ends within a quarter, does so at the next.
     """
     if prompt_tokens is None or completion_tokens is None:
         return None
+    at -= (at - _EPOCH) % QUARTER
     for price in reversed(prices):
         if price.valid_from <= at and (price.valid_until is None or at < price.valid_until):
             prompt = _EXACT.multiply(Decimal(prompt_tokens), price.prompt_price)
             completion = _EXACT.multiply(Decimal(completion_tokens), price.completion_price)
             return _EXACT.divide(_EXACT.add(prompt, completion), Decimal(MILLION))
     return None
+
+
+def next_quarter(moment: datetime) -> datetime:
+    """The moment itself where it is a whole quarter of an hour, and the next one where it is not."""
+    return moment + (_EPOCH - moment) % QUARTER
+
+
+def add_costs(known: Decimal | None, more: Decimal) -> Decimal:
+    """The exact sum of a cost and what is known so far, if anything."""
+    return more if known is None else _EXACT.add(known, more)
 
 
 async def set_model_price(database: Database, caller: Caller, wanted: PriceRequest) -> ModelPriceRow:
@@ -107,6 +121,9 @@ def _check(wanted: PriceRequest) -> None:
     for field, price in (("promptPrice", wanted.prompt_price), ("completionPrice", wanted.completion_price)):
         if not 0 <= price < _MAX_PRICE or price % _SMALLEST:
             raise InvalidInput(f"{field} must lie between 0 and 999999999.9999999999.", field)
+    for field, moment in (("validFrom", wanted.valid_from), ("validUntil", wanted.valid_until)):
+        if moment is not None and (moment - _EPOCH) % QUARTER:
+            raise InvalidInput(f"{field} must be a whole quarter of an hour, such as 10:15.", field)
     if wanted.valid_until is not None and wanted.valid_until <= wanted.valid_from:
         raise InvalidInput("validUntil must lie after validFrom.", "validUntil")
 

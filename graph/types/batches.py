@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
@@ -23,6 +24,7 @@ from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers import batches as batch_cases
 from resolvers.batches import spending_of
+from resolvers.costs import Cost, costs_of_batches
 from resolvers.estimates import cost_range, estimated_cost, tokens_range
 from resolvers.spending import Verdict
 
@@ -169,6 +171,24 @@ async def _progress(root: strawberry.Parent[BatchRow], info: Info) -> batch_case
     return batch_cases.batch_progress(root, counts, datetime.now(UTC))
 
 
+async def _cost(root: strawberry.Parent[BatchRow], info: Info) -> Cost | None:
+    if root.confirmed_at is None:
+        return None
+    context = info.context
+    load_many = partial(costs_of_batches, context.database, context.scope)
+    return await context.loaders.of("costs_of_batches", load_many).load(root.id)
+
+
+async def _known_cost(root: strawberry.Parent[BatchRow], info: Info) -> Decimal | None:
+    cost = await _cost(root, info)
+    return cost and cost.cost
+
+
+async def _unpriced_calls(root: strawberry.Parent[BatchRow], info: Info) -> BigInt | None:
+    cost = await _cost(root, info)
+    return cost and BigInt(cost.unpriced_calls)
+
+
 @strawberry.type(
     description="Calls of some apps for some members of a site, started together once confirmed."
 )
@@ -214,6 +234,15 @@ class Batch(Node):
     )
     progress: BatchProgress | None = resolved(
         _progress, "How far its jobs have come; null before it is confirmed."
+    )
+    cost: Decimal | None = resolved(
+        _known_cost,
+        "What the runs of its jobs have cost so far, those of known cost; null where that of none is known.",
+    )
+    unpriced_calls: BigInt | None = resolved(
+        _unpriced_calls,
+        "Runs of its jobs that cost does not hold: their model, tokens or price is unknown, or they are in"
+        " flight; null before it is confirmed.",
     )
     jobs: TriggerJobConnection = resolved(_jobs, "The jobs that confirming it created, newest first.")
 

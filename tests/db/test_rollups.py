@@ -18,9 +18,12 @@ from db import rollups
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
     BOUNDS,
+    JOBS,
     MINUTE,
+    MODELS,
     NOW,
     SITES,
+    add_batches,
     add_run,
     check,
     connect,
@@ -39,6 +42,10 @@ runs = st.fixed_dictionaries(
         "tokens_used": st.sampled_from((0, 7, 2**40)),
         "latency_ms": st.sampled_from((None, 0, 1, 13, 950, 2**31 - 1)),
         "created_at": moments,
+        "model": st.sampled_from(MODELS),
+        "prompt_tokens": st.sampled_from((None, 0, 3, 2**40)),
+        "completion_tokens": st.sampled_from((None, 1, 11)),
+        "trigger_job_id": st.sampled_from(JOBS),
     }
 )
 steps = st.one_of(
@@ -79,6 +86,7 @@ def apply(dsn: str, step: tuple[Any, ...]) -> None:
 
 def test_roll_ups_equal_a_recount_after_every_step(database: str) -> None:
     checked = 0
+    add_batches(database)
 
     @settings(
         max_examples=8, deadline=None, derandomize=True, database=None,
@@ -103,6 +111,7 @@ def test_eight_writers_and_a_folder_leave_every_snapshot_exact(
     database: str, folder: Callable[[str], int]
 ) -> None:
     folds = snapshots = 0
+    add_batches(database)
     with ThreadPoolExecutor(8) as writers:
         writing = [writers.submit(write_at_random, database, seed, 60) for seed in range(8)]
         while not all(writer.done() for writer in writing):
