@@ -184,6 +184,14 @@ def fold(dsn: str, **options: Any) -> int:
     return asyncio.run(run())
 
 
+def count_models(dsn: str, *, seconds: float = 60) -> None:
+    async def run() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            await rollups.count_models(connection, seconds=seconds)
+
+    asyncio.run(run())
+
+
 def rebuild(dsn: str) -> int:
     async def run() -> int:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:

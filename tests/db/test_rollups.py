@@ -51,6 +51,7 @@ runs = st.fixed_dictionaries(
 steps = st.one_of(
     st.tuples(st.just("insert"), st.lists(runs, min_size=1, max_size=4)),
     st.tuples(st.just("update"), st.integers(0, 3), runs),
+    st.tuples(st.just("correct"), st.integers(0, 3), runs),
     st.tuples(st.just("acknowledge"), st.integers(0, 3), runs),
     st.tuples(st.just("delete"), st.integers(0, 3), runs),
     st.tuples(st.just("fold"), st.sampled_from((1, 2, 100)), runs),
@@ -71,6 +72,11 @@ def apply(dsn: str, step: tuple[Any, ...]) -> None:
                 f"UPDATE biz.ai_run_logs SET {', '.join(f'{name} = %s' for name in columns)}"
                 f" WHERE id %% 4 = {argument}",
                 list(columns.values()),
+            )
+        elif kind == "correct":
+            connection.execute(
+                "UPDATE biz.ai_run_logs SET model = %s, prompt_tokens = %s WHERE id %% 4 = %s",
+                (step[2]["model"], step[2]["prompt_tokens"], argument),
             )
         elif kind == "acknowledge":
             connection.execute(
