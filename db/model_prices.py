@@ -47,6 +47,12 @@ SELECT {PRICE_COLUMNS} FROM runglass.model_prices
 WHERE model = %(model)s AND valid_from = %(valid_from)s FOR UPDATE
 """
 
+LOCK_PRICE_BY_ID: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE id = %(id)s FOR UPDATE
+"""
+
+DELETE_PRICE: LiteralString = "DELETE FROM runglass.model_prices WHERE id = %(id)s"
+
 SET_PRICE: LiteralString = f"""
 INSERT INTO runglass.model_prices (
     model, prompt_price, completion_price, valid_from, valid_until, created_by, updated_by
@@ -113,6 +119,17 @@ async def lock_price(transaction: Connection, *, model: str, valid_from: datetim
     """The price of the model from then on, locked until the transaction ends."""
     values = {"model": model, "valid_from": valid_from}
     return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE, values)), None)
+
+
+async def lock_price_by_id(transaction: Connection, *, price_id: int) -> ModelPriceRow | None:
+    """The price, locked until the transaction ends, or None where there is no such price."""
+    values = {"id": price_id}
+    return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE_BY_ID, values)), None)
+
+
+async def delete_price(transaction: Connection, *, price_id: int) -> None:
+    """Remove the price."""
+    await transaction.execute(DELETE_PRICE, {"id": price_id})
 
 
 async def set_price(

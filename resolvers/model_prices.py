@@ -16,7 +16,7 @@ from db.keyset import Page, PageRequest
 from db.model_prices import ModelPriceRow
 from db.pool import Database
 from resolvers.callers import Caller, audit
-from resolvers.errors import InvalidInput
+from resolvers.errors import InvalidInput, NotFound
 
 MILLION = 1_000_000
 QUARTER = timedelta(minutes=15)
@@ -93,6 +93,24 @@ async def set_model_price(database: Database, caller: Caller, wanted: PriceReque
             site_id=None,
             before=_described(before) if before else None,
             after=_described(price),
+        )
+    return price
+
+
+async def remove_model_price(database: Database, caller: Caller, price_id: int) -> ModelPriceRow:
+    """Remove a price, for runs of before now too, and give it as it was. Raises NotFound."""
+    async with database.transaction() as transaction:
+        price = await store.lock_price_by_id(transaction, price_id=price_id)
+        if price is None:
+            raise NotFound("There is no such price.")
+        await store.delete_price(transaction, price_id=price_id)
+        await audit(
+            transaction,
+            caller,
+            "removeModelPrice",
+            ("price", price.id),
+            site_id=None,
+            before=_described(price),
         )
     return price
 

@@ -17,7 +17,7 @@ from graph.ids import Kind, print_id
 from graph.pagination import Connection
 from graph.scalars import BigInt
 from graph.types.costs import COST, UNPRICED_CALLS, cost_of_runs
-from graph.types.fields import STATEMENT, resolved
+from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.statuses import described
 from resolvers import budgets as cases
@@ -107,7 +107,7 @@ class BudgetStanding:
         description="When the runs reach the limit if they go on as today so far; now where they have, null"
         " where they will not in this period."
     )
-    cost: Decimal | None = resolved(_cost, COST, weight=STATEMENT)
+    cost: Decimal | None = resolved(_cost, COST)
     unpriced_calls: BigInt | None = resolved(_unpriced_calls, UNPRICED_CALLS)
 
 
