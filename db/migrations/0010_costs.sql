@@ -1,7 +1,7 @@
 -- What runs used of each model, so that cost can be told without reading them: tokens are counted here, and priced when
 -- they are read (docs/decisions/price-counted-tokens-when-they-are-read.md). Kept as the other roll-ups are: writers
--- append to run_log_deltas, folds move deltas here. The rows that are there already are counted by the upkeep of
--- servers and workers, day by day, the newest first.
+-- append to run_log_deltas, folds move deltas here. The rows that are there already are counted by the servers' upkeep,
+-- day by day, the newest first, or by `rollup rebuild`.
 
 -- Writers that are under way end before this, later ones wait until it is done: each write is described either by the
 -- old functions alone, and its day is counted again, or by the new ones.
