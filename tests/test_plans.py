@@ -216,7 +216,7 @@ def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callabl
         for plan in plans:
             assert indexes_used(plan), plan
     numbers = explained(
-        "{ dashboard { today { calls cost latency { p50 } } trend { calls cost } appDistribution { share cost }"
+        "{ dashboard { today { calls cost latency { p50 } } trend { calls cost } appDistribution { cost }"
         " budget { daily { used } } } budget { monthly { used } } }"
     )
     assert numbers == []
