@@ -22,7 +22,7 @@ from db.scope import EVERY_SITE, Scope, SiteStatement
 class BatchRow(NamedTuple):
     """A batch without its member ids, which may be very many.
 
-    `app_estimates` holds one object per app: app_type, calls, mean_tokens, sample_size.
+    `app_estimates` holds one object per app, as `resolvers.estimates.estimate_apps` makes it.
     """
 
     id: UUID

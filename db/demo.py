@@ -1,10 +1,13 @@
-"""Loading the demo's rows, once, into an empty store. Tables: biz.ai_run_logs, ai_trigger_jobs, ai_cache."""
+"""Loading the demo's rows, once, into an empty store. Tables: biz.ai_run_logs, ai_trigger_jobs, ai_cache,
+runglass.model_prices.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
 
 import orjson
@@ -50,6 +53,14 @@ FROM jsonb_to_recordset(%s) AS job(
 
 ADVANCE_JOB_IDS: LiteralString = """
 SELECT setval(pg_get_serial_sequence('biz.ai_trigger_jobs', 'id'), max(id)) FROM biz.ai_trigger_jobs
+"""
+
+# A store without rows may have prices already.
+INSERT_DEMO_PRICES: LiteralString = """
+INSERT INTO runglass.model_prices (
+    model, prompt_price, completion_price, valid_from, created_by, updated_by
+)
+VALUES (%s, %s, %s, %s, 'demo', 'demo') ON CONFLICT DO NOTHING
 """
 
 COPY_DEMO_CACHE: LiteralString = """
@@ -114,6 +125,15 @@ class DemoCacheEntry(NamedTuple):
     expires_at: datetime
 
 
+class DemoPrice(NamedTuple):
+    """What a million tokens of a model cost; the fields are the values of INSERT_DEMO_PRICES."""
+
+    model: str
+    prompt_price: Decimal
+    completion_price: Decimal
+    valid_from: datetime
+
+
 @asynccontextmanager
 async def demo_transaction(dsn: str) -> AsyncGenerator[Connection, None]:
     """A transaction on a connection of its own, held by one loader of demo data at a time.
@@ -140,6 +160,7 @@ async def insert_demo(
     runs: Sequence[DemoRun],
     jobs: Sequence[DemoJob],
     cache: Sequence[DemoCacheEntry],
+    prices: Sequence[DemoPrice],
 ) -> None:
     """Load everything within the caller's transaction; the store must be empty. `runs` go oldest first."""
     await connection.execute(
@@ -155,6 +176,8 @@ async def insert_demo(
     async with connection.cursor() as cursor, cursor.copy(COPY_DEMO_CACHE) as copy:
         for entry in cache:
             await copy.write_row(entry._replace(result=Jsonb(entry.result)))  # pyright: ignore[reportArgumentType]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(INSERT_DEMO_PRICES, prices)
     # Autovacuum never analyses a partitioned table as a whole.
     await connection.execute("ANALYZE biz.ai_run_logs, biz.ai_trigger_jobs, biz.ai_cache")
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import LiteralString, NamedTuple
 
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_plain
-from db.scope import Scope, SiteStatement
+from db.pool import Connection, fetch_plain
+from db.scope import Scope
 
 
 class ModelPriceRow(NamedTuple):
@@ -27,16 +27,6 @@ class ModelPriceRow(NamedTuple):
     updated_at: datetime
 
 
-class RecentRunRow(NamedTuple):
-    """What a run's cost depends on."""
-
-    app_type: str
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    created_at: datetime
-
-
 PRICE_COLUMNS: LiteralString = """
     id, model, prompt_price, completion_price, valid_from, valid_until, created_by, created_at, updated_by,
     updated_at"""
@@ -47,10 +37,21 @@ PRICES_OF_MODELS: LiteralString = f"""
 SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE model = ANY(%(models)s) ORDER BY valid_from
 """
 
+PRICES_WITHIN: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices
+WHERE valid_from < %(end)s AND (valid_until IS NULL OR valid_until > %(start)s) ORDER BY valid_from
+"""
+
 LOCK_PRICE: LiteralString = f"""
 SELECT {PRICE_COLUMNS} FROM runglass.model_prices
 WHERE model = %(model)s AND valid_from = %(valid_from)s FOR UPDATE
 """
+
+LOCK_PRICE_BY_ID: LiteralString = f"""
+SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE id = %(id)s FOR UPDATE
+"""
+
+DELETE_PRICE: LiteralString = "DELETE FROM runglass.model_prices WHERE id = %(id)s"
 
 SET_PRICE: LiteralString = f"""
 INSERT INTO runglass.model_prices (
@@ -65,17 +66,6 @@ ON CONFLICT (model, valid_from) DO UPDATE SET
 RETURNING {PRICE_COLUMNS}
 """
 
-# The newest runs of each app whose tokens and model are known; the index of (site, app) gives them in order.
-RECENT_RUNS = SiteStatement(
-    """
-    SELECT run.* FROM unnest(%(app_types)s::text[]) AS app(type) CROSS JOIN LATERAL (
-        SELECT app_type, model, prompt_tokens, completion_tokens, created_at FROM biz.ai_run_logs
-        WHERE app_type = app.type AND created_at >= %(since)s AND model IS NOT NULL
-          AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL AND {scope}
-        ORDER BY created_at DESC, id DESC LIMIT %(most)s
-    ) AS run"""
-)
-
 
 async def get_prices(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ModelPriceRow]:
     """The prices with these ids, in no order. Prices belong to no site."""
@@ -86,8 +76,20 @@ async def prices_of_models(
     connection: Connection, *, models: Sequence[str]
 ) -> dict[str, list[ModelPriceRow]]:
     """The prices of these models that have any, earliest first."""
+    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}))
+
+
+async def prices_within(
+    connection: Connection, *, start: datetime, end: datetime
+) -> dict[str, list[ModelPriceRow]]:
+    """The prices that are valid at some time of [start, end), by model, earliest first."""
+    values = {"start": start, "end": end}
+    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_WITHIN, values))
+
+
+def _by_model(rows: Sequence[ModelPriceRow]) -> dict[str, list[ModelPriceRow]]:
     prices: dict[str, list[ModelPriceRow]] = {}
-    for row in await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}):
+    for row in rows:
         prices.setdefault(row.model, []).append(row)
     return prices
 
@@ -119,6 +121,17 @@ async def lock_price(transaction: Connection, *, model: str, valid_from: datetim
     return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE, values)), None)
 
 
+async def lock_price_by_id(transaction: Connection, *, price_id: int) -> ModelPriceRow | None:
+    """The price, locked until the transaction ends, or None where there is no such price."""
+    values = {"id": price_id}
+    return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE_BY_ID, values)), None)
+
+
+async def delete_price(transaction: Connection, *, price_id: int) -> None:
+    """Remove the price."""
+    await transaction.execute(DELETE_PRICE, {"id": price_id})
+
+
 async def set_price(
     transaction: Connection,
     *,
@@ -139,11 +152,3 @@ async def set_price(
         "actor": actor,
     }
     return (await fetch_plain(transaction, ModelPriceRow, SET_PRICE, values))[0]
-
-
-async def recent_runs(
-    connection: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime, most: int
-) -> list[RecentRunRow]:
-    """Up to `most` of each app's newest runs since then that name a model and both counts of tokens."""
-    values = {"app_types": list(app_types), "since": since, "most": most}
-    return await fetch_all(connection, RecentRunRow, RECENT_RUNS, scope, values)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil, floor
+from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
@@ -86,7 +87,8 @@ class RollUpStatement(SiteStatement):
         return text.replace("{rows}", "level = " + self._of_sites + " AND " + site)
 
 
-def _after(column: LiteralString) -> LiteralString:
+def after_bound(column: LiteralString) -> LiteralString:
+    """What of a column's sum comes after a bound within the hour, with the sign of its step."""
     return (
         "step.sign * (" + column + " - CASE edge.minute WHEN 15 THEN " + column + "_15"
         " WHEN 30 THEN " + column + "_30 ELSE " + column + "_45 END)"
@@ -96,7 +98,7 @@ def _after(column: LiteralString) -> LiteralString:
 # An hour counts for the period that holds its start; where a bound lies within an hour, what comes after the
 # bound is then moved one period on. OFFSET 0 keeps the planner from computing each period three times, and
 # without an ORDER BY it need not sort the rows to group them.
-_SUM: LiteralString = """
+SUM: LiteralString = """
 SELECT {columns} FROM (
     SELECT width_bucket(hour, %(bounds)s::timestamptz[]) AS period, {key} AS key, {measures}
     FROM {table}
@@ -120,11 +122,18 @@ HAVING sum(calls) <> 0
 """
 
 _SUM_USAGE = (
-    _SUM.replace("{table}", "runglass.run_usage")
+    SUM.replace("{table}", "runglass.run_usage")
     .replace("{measures}", "calls, tokens, latency_calls, latency_ms_sum")
     .replace(
         "{tails}",
-        ", ".join((_after("calls"), _after("tokens"), _after("latency_calls"), _after("latency_ms_sum"))),
+        ", ".join(
+            (
+                after_bound("calls"),
+                after_bound("tokens"),
+                after_bound("latency_calls"),
+                after_bound("latency_ms_sum"),
+            )
+        ),
     )
     .replace("{deltas}", "calls, tokens, CASE WHEN latency_bin IS NULL THEN 0 ELSE calls END, latency_ms_sum")
 )
@@ -150,9 +159,9 @@ SUM_USAGE_BY_APP = RollUpStatement(
 )
 
 SUM_LATENCY_BINS = RollUpStatement(
-    _SUM.replace("{table}", "runglass.run_latency")
+    SUM.replace("{table}", "runglass.run_latency")
     .replace("{measures}", "calls")
-    .replace("{tails}", _after("calls"))
+    .replace("{tails}", after_bound("calls"))
     .replace("{deltas}", "calls")
     .replace("{key}", "latency_bin")
     .replace("{group}", "key")
@@ -176,6 +185,7 @@ FOLD = "SELECT runglass.fold_run_log_deltas(%s, %s)"
 LIST_DAYS = "SELECT runglass.run_rollup_days()"
 REBUILD_DAY = "SELECT runglass.rebuild_run_rollups(%s, %s)"
 REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
+COUNT_MODELS = "SELECT runglass.count_models_of_a_day()"
 
 
 async def usage_by_period(conn: Connection, *, scope: Scope, bounds: Sequence[datetime]) -> list[PeriodUsage]:
@@ -183,13 +193,13 @@ async def usage_by_period(conn: Connection, *, scope: Scope, bounds: Sequence[da
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    return sorted(await conn.fetch(SUM_USAGE_BY_PERIOD.sql(scope), _ranges(bounds, scope), PeriodUsage._make))
+    return sorted(await conn.fetch(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make))
 
 
 async def usage_by_app(conn: Connection, *, scope: Scope, start: datetime, end: datetime) -> list[AppUsage]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    ranges = _ranges((start, end), scope)
-    return sorted(await conn.fetch(SUM_USAGE_BY_APP.sql(scope), ranges, AppUsage._make))
+    values = ranges((start, end), scope)
+    return sorted(await conn.fetch(SUM_USAGE_BY_APP.sql(scope), values, AppUsage._make))
 
 
 async def tokens_since(
@@ -211,7 +221,7 @@ async def latency_percentiles(
 
     As percentile_cont defines them, each within 5 % of it.
     """
-    bins = sorted(await conn.fetch(SUM_LATENCY_BINS.sql(scope), _ranges((start, end), scope)))
+    bins = sorted(await conn.fetch(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope)))
     return [_percentile(bins, fraction) for fraction in fractions]
 
 
@@ -262,6 +272,16 @@ async def rebuild(
     return rows
 
 
+async def count_models(conn: psycopg.AsyncConnection, *, seconds: float) -> None:
+    """Go on counting the models of the runs of before migration 0010, day by day, for about so long.
+
+    Returns at once where nothing is left to count. The connection is in autocommit.
+    """
+    end = monotonic() + seconds
+    while await _unhurried(conn, COUNT_MODELS, ()) and monotonic() < end:
+        pass
+
+
 async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, values: Sequence[Any]) -> int:
     async with conn.transaction():
         await conn.execute("SET LOCAL statement_timeout = 0")
@@ -270,7 +290,8 @@ async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, va
     return row[0] if row else 0
 
 
-def _ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
+def ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
+    """The values of a statement made of `SUM`."""
     if len(bounds) < 2 or any(later < earlier for earlier, later in pairwise(bounds)):
         raise ValueError("bounds are two or more times, in ascending order")
     if any((bound - _EPOCH) % _QUARTER for bound in bounds):

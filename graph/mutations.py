@@ -31,7 +31,12 @@ from graph.context import Context, Info
 from graph.idempotency import Change, KeyedInput, run_keyed
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
 from graph.permissions import Administers, Operates
-from graph.price_mutations import SetModelPriceResult, set_model_price
+from graph.price_mutations import (
+    RemoveModelPriceResult,
+    SetModelPriceResult,
+    remove_model_price,
+    set_model_price,
+)
 from graph.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
 from graph.steering import (
@@ -332,6 +337,12 @@ class Mutation:
         set_model_price,
         SetModelPriceResult,
         "Say what a model costs from a time on. Costs of runs before now follow it too.",
+        Administers,
+    )
+    remove_model_price = _mutation(
+        remove_model_price,
+        RemoveModelPriceResult,
+        "Take back what a model costs, from runs of before now too.",
         Administers,
     )
     create_api_key = _mutation(

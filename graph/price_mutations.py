@@ -1,4 +1,4 @@
-"""The mutation of prices, for admins of every site."""
+"""The mutations of prices, for admins of every site."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from db.model_prices import ModelPriceRow
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
 from graph.idempotency import KeyedInput
-from graph.refusals import Conflict, InvalidInput
+from graph.ids import Kind, parse_id, print_id
+from graph.refusals import Conflict, InvalidInput, NotFound
 from graph.types.model_prices import ModelPrice
 from resolvers import model_prices as cases
 
@@ -25,11 +26,27 @@ class SetModelPriceInput(KeyedInput):
     prompt_price: Decimal = strawberry.field(description="The price of a million prompt tokens.")
     completion_price: Decimal = strawberry.field(description="The price of a million completion tokens.")
     valid_from: datetime = strawberry.field(
-        description="From when on it is valid, maybe in the past. Without an offset: in the configured zone."
+        description="From when on it is valid, maybe in the past; a whole quarter of an hour. Without an"
+        " offset: in the configured zone."
     )
     valid_until: datetime | None = strawberry.field(
-        default=None, description="When it ceases to be valid; without it, with the next price."
+        default=None,
+        description="When it ceases to be valid, at a whole quarter too; without it, with the next price.",
     )
+
+
+@strawberry.input(description="Which price to remove.")
+class RemoveModelPriceInput(KeyedInput):
+    """Input of removeModelPrice."""
+
+    price_id: strawberry.ID = strawberry.field(description="The id of the price, such as price_3.")
+
+
+@strawberry.type(description="A price that is no more.")
+class RemovedModelPrice:
+    """The success of removeModelPrice."""
+
+    price_id: strawberry.ID = strawberry.field(description="The id that it had.")
 
 
 SetModelPriceResult = Annotated[
@@ -38,11 +55,15 @@ SetModelPriceResult = Annotated[
 ]
 
 
+RemoveModelPriceResult = Annotated[
+    RemovedModelPrice | NotFound | Conflict,
+    strawberry.union("RemoveModelPriceResult", description="The removed price, or why it was not removed."),
+]
+
+
 async def set_model_price(context: Context, input: SetModelPriceInput) -> ModelPriceRow:
     """Add or change a price."""
-    if context.caller.scope.sites is not None:
-        message = "Prices hold for every site, so setting them needs an admin of every site."
-        raise ApiError(ErrorCode.FORBIDDEN, message)
+    _check_sites(context)
     wanted = cases.PriceRequest(
         model=input.model,
         prompt_price=input.prompt_price,
@@ -51,6 +72,20 @@ async def set_model_price(context: Context, input: SetModelPriceInput) -> ModelP
         valid_until=None if input.valid_until is None else _aware(input.valid_until, context),
     )
     return await cases.set_model_price(context.database, context.caller, wanted)
+
+
+async def remove_model_price(context: Context, input: RemoveModelPriceInput) -> RemovedModelPrice:
+    """Remove a price."""
+    _check_sites(context)
+    price_id = parse_id(input.price_id, Kind.PRICE, "priceId")
+    removed = await cases.remove_model_price(context.database, context.caller, price_id)
+    return RemovedModelPrice(price_id=strawberry.ID(print_id(Kind.PRICE, removed.id)))
+
+
+def _check_sites(context: Context) -> None:
+    if context.caller.scope.sites is not None:
+        message = "Prices hold for every site, so changing them needs an admin of every site."
+        raise ApiError(ErrorCode.FORBIDDEN, message)
 
 
 def _aware(value: datetime, context: Context) -> datetime:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from db import batches as store
@@ -14,19 +12,15 @@ from db.batches import BatchCountsRow, BatchFilter, BatchRow
 from db.keyset import Page, PageRequest
 from db.pool import Connection, Database
 from db.queue import ask_for_admission
-from db.rollups import mean_tokens_by_app
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
-from resolvers.model_prices import mean_costs
+from resolvers.estimates import DEFAULT_TOKENS, estimate_apps, estimated_tokens, mean_tokens, total_tokens
 from resolvers.names import check_length, check_name
 from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
 MAX_APPS = 500
-HISTORY = timedelta(days=30)
-# What a call is taken to cost where an app has no history.
-DEFAULT_TOKENS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,7 @@ async def estimate_batch(
 ) -> BatchRow:
     """Store what one call per app and member would cost; it may be confirmed for `lifetime_seconds`.
 
-    Duplicates count once. The estimate of an app is the mean of its runs at the site in the last 30 days.
+    Duplicates count once. The estimate of an app is from its own runs at the site in the last 30 days.
     Raises InvalidInput for an empty or oversized request, NotFound for a site out of scope.
     """
     check_name(site_id, "siteId")
@@ -113,14 +107,13 @@ async def estimate_batch(
         estimates = await estimate_apps(
             transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
         )
-        await _add_costs(transaction, caller.scope.narrow(site_id), estimates)
         batch = await store.insert_batch(
             transaction,
             scope=caller.scope,
             site_id=site_id,
             app_types=apps,
             member_ids=members,
-            estimated_tokens=sum(round(app["calls"] * app["mean_tokens"]) for app in estimates),
+            estimated_tokens=total_tokens(estimates),
             app_estimates=estimates,
             actor=caller.name,
             lifetime_seconds=lifetime_seconds,
@@ -177,54 +170,12 @@ def spending_of(batch: BatchRow) -> Spending:
     )
 
 
-def estimated_tokens(app_estimates: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Tokens that all calls of each app are expected to use, by app."""
-    return {app["app_type"]: app["calls"] * app["mean_tokens"] for app in app_estimates}
-
-
 async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, float]:
     """Tokens that one call of each of these apps is expected to use, by app; one named twice counts twice."""
-    means = {
-        app["app_type"]: app["mean_tokens"]
-        for app in await estimate_apps(connection, scope, dict.fromkeys(apps, 1))
+    means = await mean_tokens(connection, scope, list(dict.fromkeys(apps)))
+    return {
+        app: (means[app].mean if app in means else float(DEFAULT_TOKENS)) * apps.count(app) for app in apps
     }
-    return {app: mean * apps.count(app) for app, mean in means.items()}
-
-
-async def estimate_apps(
-    connection: Connection, scope: Scope, calls: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """What so many calls of each app are expected to cost, as `app_estimates` of a batch has it."""
-    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HISTORY
-    history = {
-        row.app_type: row
-        for row in await mean_tokens_by_app(connection, scope=scope, app_types=list(calls), since=since)
-    }
-    return [
-        {
-            "app_type": app,
-            "calls": count,
-            "mean_tokens": float(history[app].mean) if app in history else float(DEFAULT_TOKENS),
-            "sample_size": history[app].sample_size if app in history else 0,
-        }
-        for app, count in calls.items()
-    ]
-
-
-async def _add_costs(connection: Connection, scope: Scope, estimates: list[dict[str, Any]]) -> None:
-    apps = [app["app_type"] for app in estimates]
-    costs = await mean_costs(connection, scope, apps, datetime.now(UTC) - HISTORY)
-    for app in estimates:
-        cost = costs.get(app["app_type"])
-        app["mean_cost"] = None if cost is None else format(cost, "f")
-
-
-def estimated_cost(batch: BatchRow) -> Decimal | None:
-    """What the batch's calls are expected to cost; None where that is unknown for one of its apps."""
-    costs = [app.get("mean_cost") for app in batch.app_estimates]
-    if None in costs:
-        return None
-    return sum((Decimal(app["mean_cost"]) * app["calls"] for app in batch.app_estimates), Decimal())
 
 
 def _distinct(values: Iterable[str], field: str) -> list[str]:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from db.budget import budgets_of_sites
 from db.pool import Connection, Database
 from db.scope import Scope
+from resolvers.costs import Runs
 from resolvers.periods import midnight, month_start, next_month, today
 from resolvers.usage import Usage, load_usage
 
@@ -26,8 +27,9 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PeriodBudget:
-    """Tokens used in a period against its limit."""
+    """Tokens that `runs` have used in a period against its limit."""
 
+    runs: Runs
     used: int
     limit: int
     resets_at: datetime
@@ -63,14 +65,18 @@ def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, da
     )
 
 
-def budget_of(usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
+def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
     """Used, limit and reset of the day and the month that `now` lies in, from usage with their bounds."""
     month, start, end, month_end = budget_bounds(zone, now)
     return Budget(
         time_zone=zone.key,
-        daily=PeriodBudget(usage.between(start, end).tokens, limits.daily, end),
-        monthly=PeriodBudget(usage.between(month, month_end).tokens, limits.monthly, month_end),
+        daily=_period(Runs(scope, start, end), usage, limits.daily),
+        monthly=_period(Runs(scope, month, month_end), usage, limits.monthly),
     )
+
+
+def _period(runs: Runs, usage: Usage, limit: int) -> PeriodBudget:
+    return PeriodBudget(runs, usage.between(runs.start, runs.end).tokens, limit, resets_at=runs.end)
 
 
 async def stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
@@ -89,4 +95,4 @@ async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: L
     async with database.connection() as connection:
         usage = await load_usage(connection, scope, budget_bounds(zone, now))
         limits = await stored_limits(connection, scope, limits)
-    return budget_of(usage, zone, now, limits)
+    return budget_of(scope, usage, zone, now, limits)

@@ -19,6 +19,7 @@ from db.pool import Connection, Database
 from db.rollups import latency_percentiles, usage_by_app
 from db.scope import Scope
 from resolvers.budget import Limits, budget_bounds, budget_of, stored_limits
+from resolvers.costs import Runs
 from resolvers.periods import last_days, midnight, today
 from resolvers.run_logs import FINISHED
 from resolvers.usage import Totals, Usage, load_usage
@@ -46,9 +47,10 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """The runs created since midnight. `block` is what was asked for."""
+    """The runs created since midnight, which are `runs`. `block` is what was asked for."""
 
     block: Block
+    runs: Runs
     calls: int
     tokens: int
     success_rate: float | None
@@ -58,8 +60,9 @@ class Today:
 
 @dataclass(frozen=True, slots=True)
 class TrendDay:
-    """The runs created on one day; zeros where there were none."""
+    """The runs created on one day, which are `runs`; zeros where there were none."""
 
+    runs: Runs
     date: date
     calls: int
     tokens: int
@@ -68,8 +71,9 @@ class TrendDay:
 
 @dataclass(frozen=True, slots=True)
 class AppShare:
-    """How many of the calls were an app's; `share` is between 0 and 1."""
+    """How many of the calls were an app's, which are `runs`; `share` is between 0 and 1."""
 
+    runs: Runs
     app_type: str
     calls: int
     tokens: int
@@ -93,7 +97,8 @@ async def _load(
 ) -> Any:
     match block.name:
         case "today":
-            return _today(block, usage[block.scope].between(*_day(block, now)))
+            runs = Runs(block.scope, *_day(block, now))
+            return _today(block, runs, usage[block.scope].between(runs.start, runs.end))
         case "percentiles":
             start, end = _day(block, now)
             return await latency_percentiles(
@@ -107,7 +112,7 @@ async def _load(
             return await latest_runs(connection, scope=block.scope)
         case "budget":
             stored = await stored_limits(connection, block.scope, limits)
-            return budget_of(usage[block.scope], block.zone, now, stored)
+            return budget_of(block.scope, usage[block.scope], block.zone, now, stored)
         case "alerts":
             return await recent_alerts(connection, scope=block.scope)
 
@@ -136,10 +141,11 @@ def success_rate(calls_by_status: dict[str, int]) -> float | None:
     return calls_by_status.get("success", 0) / finished if finished else None
 
 
-def _today(block: Block, totals: Totals) -> Today:
+def _today(block: Block, runs: Runs, totals: Totals) -> Today:
     calls = {status: count for status, count in totals.calls.items() if count}
     return Today(
         block=block,
+        runs=runs,
         calls=sum(calls.values()),
         tokens=totals.tokens,
         success_rate=success_rate(calls),
@@ -152,18 +158,29 @@ def _today(block: Block, totals: Totals) -> Today:
 
 def _trend(block: Block, now: datetime, usage: Usage) -> list[TrendDay]:
     days = last_days(block.zone, now, block.days)
-    periods = [usage.between(start, end) for start, end in pairwise(_days(block, now))]
-    return [
-        TrendDay(day, sum(totals.calls.values()), totals.tokens, success_rate(totals.calls))
-        for day, totals in zip(days, periods, strict=True)
-    ]
+    periods = [Runs(block.scope, start, end) for start, end in pairwise(_days(block, now))]
+    return [_trend_day(day, runs, usage) for day, runs in zip(days, periods, strict=True)]
+
+
+def _trend_day(day: date, runs: Runs, usage: Usage) -> TrendDay:
+    totals = usage.between(runs.start, runs.end)
+    return TrendDay(runs, day, sum(totals.calls.values()), totals.tokens, success_rate(totals.calls))
 
 
 async def _apps(connection: Connection, block: Block, now: datetime) -> list[AppShare]:
     first = last_days(block.zone, now, block.days)[0]
-    rows = await usage_by_app(
-        connection, scope=block.scope, start=midnight(first, block.zone), end=_day(block, now)[1]
-    )
+    start, end = midnight(first, block.zone), _day(block, now)[1]
+    rows = await usage_by_app(connection, scope=block.scope, start=start, end=end)
     total = sum(row.calls for row in rows)
-    shares = [AppShare(row.app_type, row.calls, row.tokens, row.calls / total) for row in rows if row.calls]
+    shares = [
+        AppShare(
+            Runs(block.scope, start, end, row.app_type),
+            row.app_type,
+            row.calls,
+            row.tokens,
+            row.calls / total,
+        )
+        for row in rows
+        if row.calls
+    ]
     return sorted(shares, key=lambda app: (-app.calls, app.app_type))

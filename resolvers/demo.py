@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import NamedTuple
 
-from db.demo import DemoCacheEntry, DemoJob, DemoRun, demo_transaction, insert_demo, store_is_empty
+from db.demo import DemoCacheEntry, DemoJob, DemoPrice, DemoRun, demo_transaction, insert_demo, store_is_empty
 from resolvers.demo_jobs import JobMaker, make_cache
 from resolvers.demo_runs import RunMaker
-from resolvers.demo_words import APPS, SITES
+from resolvers.demo_words import APPS, PRICES, SITES
 
 DEMO_SEED = 20_260
 
@@ -32,6 +33,7 @@ class DemoRows(NamedTuple):
     runs: list[DemoRun]
     jobs: list[DemoJob]
     cache: list[DemoCacheEntry]
+    prices: list[DemoPrice]
 
 
 async def load_demo(dsn: str, *, seed: int = DEMO_SEED, now: datetime | None = None) -> DemoSummary:
@@ -44,7 +46,7 @@ async def load_demo(dsn: str, *, seed: int = DEMO_SEED, now: datetime | None = N
         if not await store_is_empty(connection):
             return DemoSummary(loaded=False)
         rows = await asyncio.to_thread(make_demo, seed, (now or datetime.now(UTC)).astimezone(UTC))
-        await insert_demo(connection, runs=rows.runs, jobs=rows.jobs, cache=rows.cache)
+        await insert_demo(connection, runs=rows.runs, jobs=rows.jobs, cache=rows.cache, prices=rows.prices)
         return DemoSummary(True, len(rows.runs), len(rows.jobs), len(rows.cache))
 
 
@@ -55,7 +57,18 @@ def make_demo(seed: int, now: datetime) -> DemoRows:
     jobs.make_all()
     runs = [*maker.calls(), *jobs.runs, *_in_flight(maker)]
     runs.sort(key=lambda run: run.created_at)
-    return DemoRows(runs, jobs.jobs, list(make_cache(maker)))
+    return DemoRows(runs, jobs.jobs, list(make_cache(maker)), _prices(now))
+
+
+def _prices(now: datetime) -> list[DemoPrice]:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = (today - timedelta(days=14), today - timedelta(days=365))
+    return [
+        DemoPrice(model, Decimal(prompt), Decimal(completion), start)
+        for model, prices in PRICES.items()
+        for start, (prompt, completion) in zip(starts, prices, strict=True)
+        if start == starts[1] or prices[0] != prices[1]
+    ]
 
 
 def _in_flight(maker: RunMaker) -> list[DemoRun]:

@@ -43,6 +43,14 @@ MODELS: dict[str, tuple[float, float]] = {
     "mistral-small": (240.0, 7.5),
 }
 
+# What a million prompt and completion tokens cost: now, and until a fortnight ago.
+PRICES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
+    "gpt-4o": (("2.50", "10"), ("5", "15")),
+    "gpt-4o-mini": (("0.15", "0.60"), ("0.15", "0.60")),
+    "claude-sonnet-4": (("3", "15"), ("3", "15")),
+    "mistral-small": (("0.10", "0.30"), ("0.20", "0.60")),
+}
+
 APPS: tuple[App, ...] = (
     App(
         "chat_assistant", 0.34, "gpt-4o-mini", 640, 140,

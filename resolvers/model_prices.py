@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
 from db import model_prices as store
 from db.keyset import Page, PageRequest
 from db.model_prices import ModelPriceRow
-from db.pool import Connection, Database
-from db.scope import Scope
+from db.pool import Database
 from resolvers.callers import Caller, audit
-from resolvers.errors import InvalidInput
+from resolvers.errors import InvalidInput, NotFound
 
 MILLION = 1_000_000
-# Runs of an app from which the cost of a call is estimated.
-SAMPLE = 200
+QUARTER = timedelta(minutes=15)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_PRICE = Decimal(1_000_000_000)
 _SMALLEST = Decimal("0.0000000001")
 _MAX_NAME = 200
@@ -48,16 +47,28 @@ def cost_of(
 ) -> Decimal | None:
     """The cost of a call made at a time, by its model's prices, earliest first; None where it is unknown.
 
-    Where several prices are valid, the one that began last counts.
+    Where several prices are valid, the one that began last counts. Prices change at whole quarters of an
+    hour; one from before that was a rule, which begins or ends within a quarter, does so at the next.
     """
     if prompt_tokens is None or completion_tokens is None:
         return None
+    at -= (at - _EPOCH) % QUARTER
     for price in reversed(prices):
         if price.valid_from <= at and (price.valid_until is None or at < price.valid_until):
             prompt = _EXACT.multiply(Decimal(prompt_tokens), price.prompt_price)
             completion = _EXACT.multiply(Decimal(completion_tokens), price.completion_price)
             return _EXACT.divide(_EXACT.add(prompt, completion), Decimal(MILLION))
     return None
+
+
+def next_quarter(moment: datetime) -> datetime:
+    """The moment itself where it is a whole quarter of an hour, and the next one where it is not."""
+    return moment + (_EPOCH - moment) % QUARTER
+
+
+def add_costs(known: Decimal | None, more: Decimal) -> Decimal:
+    """The exact sum of a cost and what is known so far, if anything."""
+    return more if known is None else _EXACT.add(known, more)
 
 
 async def set_model_price(database: Database, caller: Caller, wanted: PriceRequest) -> ModelPriceRow:
@@ -86,6 +97,24 @@ async def set_model_price(database: Database, caller: Caller, wanted: PriceReque
     return price
 
 
+async def remove_model_price(database: Database, caller: Caller, price_id: int) -> ModelPriceRow:
+    """Remove a price, for runs of before now too, and give it as it was. Raises NotFound."""
+    async with database.transaction() as transaction:
+        price = await store.lock_price_by_id(transaction, price_id=price_id)
+        if price is None:
+            raise NotFound("There is no such price.")
+        await store.delete_price(transaction, price_id=price_id)
+        await audit(
+            transaction,
+            caller,
+            "removeModelPrice",
+            ("price", price.id),
+            site_id=None,
+            before=_described(price),
+        )
+    return price
+
+
 async def list_model_prices(database: Database, model: str | None, page: PageRequest) -> Page[ModelPriceRow]:
     """One page of the prices, of one model if given."""
     async with database.connection() as connection:
@@ -104,29 +133,15 @@ async def prices_of_models(database: Database, models: Sequence[str]) -> Mapping
         return await store.prices_of_models(connection, models=models)
 
 
-async def mean_costs(
-    connection: Connection, scope: Scope, app_types: Sequence[str], since: datetime
-) -> dict[str, Decimal]:
-    """What a call of each app has cost on average, over its newest runs since then whose cost is known.
-
-    To ten decimal places. An app is absent where the cost of none of them is known.
-    """
-    runs = await store.recent_runs(connection, scope=scope, app_types=app_types, since=since, most=SAMPLE)
-    prices = await store.prices_of_models(connection, models=list({run.model for run in runs}))
-    costs: dict[str, list[Decimal]] = {}
-    for run in runs:
-        cost = cost_of(prices.get(run.model, []), run.created_at, run.prompt_tokens, run.completion_tokens)
-        if cost is not None:
-            costs.setdefault(run.app_type, []).append(cost)
-    return {app: (sum(known, Decimal()) / len(known)).quantize(_SMALLEST) for app, known in costs.items()}
-
-
 def _check(wanted: PriceRequest) -> None:
     if not (1 <= len(wanted.model) <= _MAX_NAME and wanted.model.isprintable() and wanted.model.strip()):
         raise InvalidInput(f"model must hold 1 to {_MAX_NAME} printable characters.", "model")
     for field, price in (("promptPrice", wanted.prompt_price), ("completionPrice", wanted.completion_price)):
         if not 0 <= price < _MAX_PRICE or price % _SMALLEST:
             raise InvalidInput(f"{field} must lie between 0 and 999999999.9999999999.", field)
+    for field, moment in (("validFrom", wanted.valid_from), ("validUntil", wanted.valid_until)):
+        if moment is not None and (moment - _EPOCH) % QUARTER:
+            raise InvalidInput(f"{field} must be a whole quarter of an hour, such as 10:15.", field)
     if wanted.valid_until is not None and wanted.valid_until <= wanted.valid_from:
         raise InvalidInput("validUntil must lie after validFrom.", "validUntil")
 

@@ -15,6 +15,7 @@ from db.budget import BudgetRow, reserved_by_app
 from db.pool import Connection
 from db.rollups import usage_by_app, usage_by_period
 from db.scope import EVERY_SITE, Scope
+from resolvers.costs import Runs
 from resolvers.periods import midnight, month_start, next_month, time_zone, today
 
 State = Literal["ok", "warning", "exceeded"]
@@ -57,6 +58,13 @@ class Standing:
     def limit(self) -> int:
         """The hard limit, or the soft one where there is no hard one."""
         return _limit(self.spec)
+
+    @property
+    def runs(self) -> Runs | None:
+        """The runs that count; None where the caller may not see them all."""
+        if self.used is None:
+            return None
+        return Runs(_scope(self.spec), self.starts_at, self.resets_at, self.spec.app_type)
 
     def seen_by(self, scope: Scope) -> Standing:
         """Without what tells of sites that are not within the scope, but for whether a hard limit refuses."""

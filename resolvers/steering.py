@@ -8,9 +8,9 @@ from db import batches, queue, trigger_jobs
 from db.batches import BatchRow
 from db.pool import Database
 from db.trigger_jobs import TriggerJobRow
-from resolvers.batches import estimate_apps, estimated_tokens
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound
+from resolvers.estimates import estimate_apps, estimated_tokens, total_tokens
 from resolvers.spending import Spending, admit
 
 
@@ -115,7 +115,7 @@ async def retry_batch(
             batch_id=batch_id,
             app_types=[row.app_type for row in failed],
             member_ids=sorted({member for row in failed for member in row.member_ids}),
-            estimated_tokens=sum(round(app["calls"] * app["mean_tokens"]) for app in estimates),
+            estimated_tokens=total_tokens(estimates),
             app_estimates=estimates,
             actor=caller.name,
         )

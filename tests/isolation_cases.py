@@ -144,6 +144,7 @@ VALUES: dict[str, list[str]] = {
     "SetBudgetInput.timeZone": ZONES,
     "RemoveBudgetInput.budgetId": ids("budget", 1, 1001, 3001, 9999),
     "BudgetOverride.reason": TEXT,
+    "RemoveModelPriceInput.priceId": ids("price", 3001, 3002, 9999),
     "SetModelPriceInput.model": TEXT,
     "SetModelPriceInput.promptPrice": ['"1"'],
     "SetModelPriceInput.completionPrice": ['"1"'],
@@ -179,6 +180,7 @@ NEEDED = {"CreateApiKeyInput.siteIds", "SetBudgetInput.siteId", "SetBudgetInput.
 OF_NO_SITE = {
     "modelPrices": "a price is of a model, set by admins of every site for all of them; it counts no rows",
     "setModelPrice": "a price holds for every site, so a caller of some sites is refused whatever it asks",
+    "removeModelPrice": "as setModelPrice",
 }
 
 

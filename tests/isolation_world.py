@@ -234,7 +234,8 @@ def rows_of(store: Store, site: str) -> dict[str, list[dict[str, Any]]]:
         " JOIN pg_namespace n ON n.oid = c.relnamespace"
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('site_id', 'sites')"
         " WHERE n.nspname IN ('biz', 'runglass') AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        " AND c.relname NOT IN ('run_log_deltas', 'run_usage', 'run_latency', 'run_totals')"
+        " AND c.relname NOT IN ('run_log_deltas', 'run_usage', 'run_latency', 'run_totals',"
+        " 'model_usage')"
     )
     return {
         table["name"]: sorted(

@@ -215,7 +215,7 @@ def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callabl
         for plan in plans:
             assert indexes_used(plan), plan
     numbers = explained(
-        "{ dashboard { today { calls latency { p50 } } trend { calls } appDistribution { share }"
+        "{ dashboard { today { calls cost latency { p50 } } trend { calls cost } appDistribution { cost }"
         " budget { daily { used } } } budget { monthly { used } } }"
     )
     assert numbers == []
@@ -230,3 +230,14 @@ def test_an_object_is_found_by_its_id(explained: Callable[..., list[str]]) -> No
     assert len(plans) == 6
     for plan in plans:
         assert indexes_used(plan), plan
+
+
+def test_an_estimate_reads_the_newest_runs_of_an_app_and_no_others(
+    explained: Callable[..., list[str]],
+) -> None:
+    (plan,) = explained(
+        'mutation { estimateBatch(input: {siteId: "site3", appTypes: ["app3"], memberIds: ["m1"]})'
+        " { __typename } }"
+    )
+    assert_runs_along(plan, "run_logs_by_site_app")
+    assert "Limit" in plan

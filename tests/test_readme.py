@@ -22,3 +22,10 @@ def test_the_first_mutation_runs_as_pasted(api: Api, repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
     mutation = re.findall(r"```graphql\n(.*?)```", readme, re.DOTALL)[0]
     assert api.data(mutation)["ackAlert"] == {"code": "NOT_FOUND", "message": "There is no such alert."}
+
+
+def test_the_operations_of_the_guide_to_budgets_run_as_pasted(api: Api, repository: Path) -> None:
+    guide = (repository / "docs" / "budgets.md").read_text(encoding="utf-8")
+    budget, batch = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", guide, re.DOTALL))
+    assert budget["setBudget"]["standing"]["limit"] == 500_000
+    assert batch["estimateBatch"]["estimatedTokens"] == 6_000

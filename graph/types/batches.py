@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
@@ -22,7 +23,9 @@ from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers import batches as batch_cases
-from resolvers.batches import estimated_cost, spending_of
+from resolvers.batches import spending_of
+from resolvers.costs import Cost, costs_of_batches
+from resolvers.estimates import cost_range, estimated_cost, tokens_range
 from resolvers.spending import Verdict
 
 
@@ -40,6 +43,15 @@ class AppEstimate:
     )
     is_fallback: bool = strawberry.field(
         description="True where the app has no history at this site, so that 2000 tokens a call are assumed."
+    )
+    p10_tokens: float | None = strawberry.field(
+        description="A tenth of its newest ended runs used fewer tokens; null where none is known."
+    )
+    p90_tokens: float | None = strawberry.field(
+        description="A tenth of its newest ended runs used more tokens; null where none is known."
+    )
+    recent_sample_size: int = strawberry.field(
+        description="How many runs p10Tokens and p90Tokens are of: those of the newest 200 that have ended."
     )
     mean_cost: Decimal | None = strawberry.field(
         description="What a call has cost, on average over its newest runs of known cost; null where none is."
@@ -59,14 +71,52 @@ def _apps(root: strawberry.Parent[BatchRow]) -> list[AppEstimate]:
 
 
 def _app(app: dict[str, Any]) -> AppEstimate:
-    # Batches of before there were prices have no cost.
+    # Batches of earlier versions lack what was not estimated then.
     cost = app.get("mean_cost")
-    values: dict[str, Any] = {**app, "mean_cost": None if cost is None else Decimal(cost)}
-    return AppEstimate(**values, is_fallback=app["sample_size"] == 0)
+    return AppEstimate(
+        app_type=app["app_type"],
+        calls=app["calls"],
+        mean_tokens=app["mean_tokens"],
+        sample_size=app["sample_size"],
+        is_fallback=app["sample_size"] == 0,
+        p10_tokens=app.get("p10_tokens"),
+        p90_tokens=app.get("p90_tokens"),
+        recent_sample_size=app.get("recent_calls", 0),
+        mean_cost=None if cost is None else Decimal(cost),
+    )
+
+
+@strawberry.type(
+    description="Between what a total lies in 8 of 10 cases, if the calls are like the apps' newest runs and"
+    " independent of each other. A total varies less than each call, so this is not calls times p10 and p90."
+)
+class TokenRange:
+    """Resolved from `resolvers.estimates.tokens_range`."""
+
+    low: BigInt = strawberry.field(description="In 1 of 10 cases it is fewer tokens.")
+    high: BigInt = strawberry.field(description="In 1 of 10 cases it is more tokens.")
+
+
+@strawberry.type(description="As TokenRange, in money.")
+class CostRange:
+    """Resolved from `resolvers.estimates.cost_range`."""
+
+    low: Decimal = strawberry.field(description="In 1 of 10 cases it costs less.")
+    high: Decimal = strawberry.field(description="In 1 of 10 cases it costs more.")
+
+
+def _tokens_range(root: strawberry.Parent[BatchRow]) -> TokenRange | None:
+    between = tokens_range(root.app_estimates)
+    return between and TokenRange(low=BigInt(between[0]), high=BigInt(between[1]))
 
 
 def _estimated_cost(root: strawberry.Parent[BatchRow]) -> Decimal | None:
-    return estimated_cost(root)
+    return estimated_cost(root.app_estimates)
+
+
+def _cost_range(root: strawberry.Parent[BatchRow]) -> CostRange | None:
+    between = cost_range(root.app_estimates)
+    return between and CostRange(low=between[0], high=between[1])
 
 
 async def _budget_verdict(root: strawberry.Parent[BatchRow], info: Info) -> Verdict | None:
@@ -121,6 +171,24 @@ async def _progress(root: strawberry.Parent[BatchRow], info: Info) -> batch_case
     return batch_cases.batch_progress(root, counts, datetime.now(UTC))
 
 
+async def _cost(root: strawberry.Parent[BatchRow], info: Info) -> Cost | None:
+    if root.confirmed_at is None:
+        return None
+    context = info.context
+    load_many = partial(costs_of_batches, context.database, context.scope)
+    return await context.loaders.of("costs_of_batches", load_many).load(root.id)
+
+
+async def _known_cost(root: strawberry.Parent[BatchRow], info: Info) -> Decimal | None:
+    cost = await _cost(root, info)
+    return cost and cost.cost
+
+
+async def _unpriced_calls(root: strawberry.Parent[BatchRow], info: Info) -> BigInt | None:
+    cost = await _cost(root, info)
+    return cost and BigInt(cost.unpriced_calls)
+
+
 @strawberry.type(
     description="Calls of some apps for some members of a site, started together once confirmed."
 )
@@ -138,6 +206,15 @@ class Batch(Node):
     )
     estimated_cost: Decimal | None = resolved(
         _estimated_cost, "What they are expected to cost; null where that is unknown for one of the apps."
+    )
+    estimated_tokens_range: TokenRange | None = resolved(
+        _tokens_range,
+        "Between what the tokens lie in 8 of 10 cases; null where an app has fewer than 10 recent runs.",
+    )
+    estimated_cost_range: CostRange | None = resolved(
+        _cost_range,
+        "Between what the cost lies in 8 of 10 cases; null where an app has fewer than 10 recent runs of"
+        " known cost.",
     )
     apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.", rows=50)
     created_by: str = strawberry.field(description="Who asked for the estimate.")
@@ -157,6 +234,15 @@ class Batch(Node):
     )
     progress: BatchProgress | None = resolved(
         _progress, "How far its jobs have come; null before it is confirmed."
+    )
+    cost: Decimal | None = resolved(
+        _known_cost,
+        "What the runs of its jobs have cost so far, those of known cost; null where that of none is known.",
+    )
+    unpriced_calls: BigInt | None = resolved(
+        _unpriced_calls,
+        "Runs of its jobs that cost does not hold: their model, tokens or price is unknown, or they are in"
+        " flight; null before it is confirmed.",
     )
     jobs: TriggerJobConnection = resolved(_jobs, "The jobs that confirming it created, newest first.")
 

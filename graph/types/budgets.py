@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from graph.context import Info
 from graph.ids import Kind, print_id
 from graph.pagination import Connection
 from graph.scalars import BigInt
+from graph.types.costs import COST, UNPRICED_CALLS, cost_of_runs
 from graph.types.fields import resolved
 from graph.types.node import Node
 from graph.types.statuses import described
@@ -69,6 +71,14 @@ def _state(root: strawberry.Parent[Standing]) -> BudgetState:
     return BudgetState(root.state)
 
 
+async def _cost(root: strawberry.Parent[Standing], info: Info) -> Decimal | None:
+    return None if root.runs is None else (await cost_of_runs(info, root.runs)).cost
+
+
+async def _unpriced_calls(root: strawberry.Parent[Standing], info: Info) -> BigInt | None:
+    return None if root.runs is None else BigInt((await cost_of_runs(info, root.runs)).unpriced_calls)
+
+
 @strawberry.type(
     description="A budget in its current period. Figures that count sites you may not see are null."
 )
@@ -97,6 +107,8 @@ class BudgetStanding:
         description="When the runs reach the limit if they go on as today so far; now where they have, null"
         " where they will not in this period."
     )
+    cost: Decimal | None = resolved(_cost, COST)
+    unpriced_calls: BigInt | None = resolved(_unpriced_calls, UNPRICED_CALLS)
 
 
 def _id(root: strawberry.Parent[BudgetRow]) -> strawberry.ID:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -15,12 +16,16 @@ from psycopg.conninfo import make_conninfo
 
 from db import rollups
 from db.connection import Connection
+from db.model_usage import batch_usage, model_usage
 from db.scope import EVERY_SITE, Scope, SiteStatement
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SITES = ("north", "south", "east")
 SCOPES = (EVERY_SITE, Scope.of("north"), Scope.of("north", "east"), Scope(frozenset()))
+BATCHES = [UUID(int=1), UUID(int=2)]
+JOBS = (None, 1, 2, 3, 4, 5)
+MODELS = (None, "", "small", "large")
 FRACTIONS = (0.0, 0.5, 0.95, 0.99, 1.0)
 
 ANY_RUN = "SELECT id FROM biz.ai_run_logs ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
@@ -62,6 +67,14 @@ async def read(connection: Connection, scope: Scope, bounds: list[datetime]) -> 
         },
         "app": {tuple(row) for row in await rollups.usage_by_app(connection, **whole)},
         "apps": await app_types(connection, scope),
+        "models": {
+            tuple(row)
+            for by_app in (False, True)
+            for row in await model_usage(connection, scope=scope, bounds=bounds, by_app=by_app)
+        },
+        "batches": {
+            tuple(row) for row in await batch_usage(connection, scope=scope, ids=BATCHES) if row.calls
+        },
         "percentiles": await rollups.latency_percentiles(connection, **whole, fractions=FRACTIONS),
     }
 
@@ -79,6 +92,8 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
         )
         return await cursor.fetchall()
 
+    usage = "model, count(*), sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint"
+    priceable = "AND model <> '' AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL"
     status = "coalesce(status, ''), count(*), coalesce(sum(tokens_used), 0)"
     latencies = "count(latency_ms), coalesce(sum(latency_ms::bigint), 0)"
     whole = (bounds[0], bounds[-1])
@@ -97,8 +112,50 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
         },
         "app": set(await rows(status.replace("status", "app_type"), *whole, "GROUP BY 1")),
         "apps": [app for (app,) in await cursor.fetchall()],
+        "models": {
+            (index, *row)
+            for index, (start, end) in enumerate(pairwise(bounds))
+            for app in ("''", "app_type")
+            for row in await rows(f"{app}, {usage}", start, end, f"{priceable} GROUP BY 1, 2")
+        },
+        "batches": await recount_batches(connection, sites),
         "percentiles": list((await rows(percentiles, *whole, ""))[0]),
     }
+
+
+async def recount_batches(connection: Connection, sites: list[str] | None) -> set[tuple[Any, ...]]:
+    """What the runs of each batch's jobs come to, by quarter of an hour and model."""
+    known = "model <> '' AND run.prompt_tokens IS NOT NULL AND run.completion_tokens IS NOT NULL"
+    cursor = await connection.execute(
+        "SELECT batch.id, date_bin('15 minutes', run.created_at, '2000-01-01Z'::timestamptz),"
+        f" CASE WHEN {known} THEN model ELSE '' END, count(*),"
+        f" coalesce(sum(prompt_tokens) FILTER (WHERE {known}), 0)::bigint,"
+        f" coalesce(sum(completion_tokens) FILTER (WHERE {known}), 0)::bigint"
+        " FROM runglass.batches AS batch"
+        " JOIN biz.ai_trigger_jobs AS job ON job.batch_id = batch.id"
+        " JOIN biz.ai_run_logs AS run ON run.trigger_job_id = job.id"
+        " WHERE %(sites)s::text[] IS NULL OR batch.site_id = ANY (%(sites)s) GROUP BY 1, 2, 3",
+        {"sites": sites},
+    )
+    return set(await cursor.fetchall())
+
+
+def add_batches(dsn: str) -> None:
+    """Two confirmed batches: jobs 1 and 2 belong to one, job 3 to the other, job 4 to none."""
+    with connect(dsn) as connection:
+        for number, batch in enumerate(BATCHES, start=1):
+            connection.execute(
+                "INSERT INTO runglass.batches (id, site_id, app_types, member_ids, status, estimated_calls,"
+                " estimated_tokens, app_estimates, created_by, expires_at, confirmed_at)"
+                " VALUES (%s, %s, '{chat}', '{m}', 'confirmed', 1, 1, '[]', 'tests', now(), now())",
+                (batch, SITES[number]),
+            )
+        for job, batch in ((1, BATCHES[0]), (2, BATCHES[0]), (3, BATCHES[1]), (4, None)):
+            connection.execute(
+                "INSERT INTO biz.ai_trigger_jobs (id, site_id, event_type, batch_id)"
+                " VALUES (%s, 'north', 'batch', %s)",
+                (job, batch),
+            )
 
 
 def assert_same(seen: dict[str, Any], counted: dict[str, Any]) -> None:
@@ -122,6 +179,14 @@ def fold(dsn: str, **options: Any) -> int:
             return await rollups.fold(connection, **options)
 
     return asyncio.run(run())
+
+
+def count_models(dsn: str, *, seconds: float = 60) -> None:
+    async def run() -> None:
+        async with await Connection.connect(dsn, autocommit=True) as connection:
+            await rollups.count_models(connection, seconds=seconds)
+
+    asyncio.run(run())
 
 
 def rebuild(dsn: str) -> int:
@@ -157,12 +222,14 @@ def write_at_random(dsn: str, seed: int, statements: int) -> None:
                 add_run(
                     connection, site_id=site, status=status, tokens_used=random.randint(0, 9000),
                     latency_ms=random.choice((None, random.randint(0, 60_000))), created_at=moment,
+                    model=random.choice(MODELS), prompt_tokens=random.choice((None, random.randint(0, 999))),
+                    completion_tokens=random.randint(0, 999), trigger_job_id=random.choice(JOBS),
                 )  # fmt: skip
             elif roll < 0.8:
                 connection.execute(
-                    "UPDATE biz.ai_run_logs SET status = %s, tokens_used = tokens_used + 1, created_at = %s"
-                    f" WHERE id = ({ANY_RUN})",
-                    (status, moment),
+                    "UPDATE biz.ai_run_logs SET status = %s, tokens_used = tokens_used + 1, created_at = %s,"
+                    f" model = %s, prompt_tokens = completion_tokens + 1 WHERE id = ({ANY_RUN})",
+                    (status, moment, random.choice(MODELS)),
                 )
             else:
                 connection.execute(f"DELETE FROM biz.ai_run_logs WHERE id = ({ANY_RUN})")

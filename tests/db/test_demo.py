@@ -33,6 +33,20 @@ def test_two_loaders_at_once_load_it_once(dsn: str) -> None:
     assert asyncio.run(load_demo(dsn)) == DemoSummary(loaded=False)
 
 
+def test_every_model_of_the_demo_has_a_price_at_all_times(dsn: str) -> None:
+    asyncio.run(load_demo(dsn))
+    with psycopg.connect(dsn) as connection:
+        unpriced = connection.execute(
+            "SELECT count(*) FROM biz.ai_run_logs AS run WHERE NOT EXISTS (SELECT FROM runglass.model_prices"
+            " AS price WHERE price.model = run.model AND valid_from <= run.created_at)"
+        )
+        assert unpriced.fetchone() == (0,)
+        odd = (
+            "SELECT count(*) FROM runglass.model_prices WHERE extract(minute FROM valid_from)::int % 15 <> 0"
+        )
+        assert connection.execute(odd).fetchone() == (0,)
+
+
 @pytest.mark.parametrize(
     "row",
     [

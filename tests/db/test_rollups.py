@@ -19,9 +19,12 @@ from db.connection import Connection
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
     BOUNDS,
+    JOBS,
     MINUTE,
+    MODELS,
     NOW,
     SITES,
+    add_batches,
     add_run,
     check,
     connect,
@@ -40,11 +43,16 @@ runs = st.fixed_dictionaries(
         "tokens_used": st.sampled_from((0, 7, 2**40)),
         "latency_ms": st.sampled_from((None, 0, 1, 13, 950, 2**31 - 1)),
         "created_at": moments,
+        "model": st.sampled_from(MODELS),
+        "prompt_tokens": st.sampled_from((None, 0, 3, 2**40)),
+        "completion_tokens": st.sampled_from((None, 1, 11)),
+        "trigger_job_id": st.sampled_from(JOBS),
     }
 )
 steps = st.one_of(
     st.tuples(st.just("insert"), st.lists(runs, min_size=1, max_size=4)),
     st.tuples(st.just("update"), st.integers(0, 3), runs),
+    st.tuples(st.just("correct"), st.integers(0, 3), runs),
     st.tuples(st.just("acknowledge"), st.integers(0, 3), runs),
     st.tuples(st.just("delete"), st.integers(0, 3), runs),
     st.tuples(st.just("fold"), st.sampled_from((1, 2, 100)), runs),
@@ -66,6 +74,11 @@ def apply(dsn: str, step: tuple[Any, ...]) -> None:
                 f" WHERE id %% 4 = {argument}",
                 list(columns.values()),
             )
+        elif kind == "correct":
+            connection.execute(
+                "UPDATE biz.ai_run_logs SET model = %s, prompt_tokens = %s WHERE id %% 4 = %s",
+                (step[2]["model"], step[2]["prompt_tokens"], argument),
+            )
         elif kind == "acknowledge":
             connection.execute(
                 "UPDATE biz.ai_run_logs SET alert_status = 'ignored' WHERE id %% 4 = %s", (argument,)
@@ -80,6 +93,7 @@ def apply(dsn: str, step: tuple[Any, ...]) -> None:
 
 def test_roll_ups_equal_a_recount_after_every_step(database: str) -> None:
     checked = 0
+    add_batches(database)
 
     @settings(
         max_examples=8, deadline=None, derandomize=True, database=None,
@@ -104,6 +118,7 @@ def test_eight_writers_and_a_folder_leave_every_snapshot_exact(
     database: str, folder: Callable[[str], int]
 ) -> None:
     folds = snapshots = 0
+    add_batches(database)
     with ThreadPoolExecutor(8) as writers:
         writing = [writers.submit(write_at_random, database, seed, 60) for seed in range(8)]
         while not all(writer.done() for writer in writing):

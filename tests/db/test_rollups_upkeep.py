@@ -18,6 +18,7 @@ from tests.db.recount import (
     assert_same,
     check,
     connect,
+    count_models,
     fold,
     in_utc,
     read,
@@ -162,6 +163,7 @@ def test_an_adopted_table_is_counted_from_its_first_row(empty_dsn: str) -> None:
     with connect(database) as connection:
         connection.execute(ADOPTED_TABLES + rows)
     asyncio.run(apply_migrations(empty_dsn))
+    count_models(database)
     bounds = [NOW - timedelta(days=1, minutes=15), NOW - timedelta(minutes=30), NOW + timedelta(days=1)]
 
     async def compare() -> None:
@@ -185,13 +187,37 @@ def test_an_adopted_table_is_counted_from_its_first_row(empty_dsn: str) -> None:
             " (NULL, 'search', 'running', '2026-11-24 09:31')"
         )
         connection.execute(
+            "INSERT INTO biz.ai_run_logs (site_id, app_type, status, created_at, model, prompt_tokens,"
+            " completion_tokens) VALUES (2, 'search', 'success', '2026-11-24 09:44', 'small', 3, 4)"
+        )
+        connection.execute(
             "UPDATE biz.ai_run_logs SET tokens_used = 8, created_at = '2026-11-24 09:16' WHERE site_id = 1"
         )
     asyncio.run(compare())
     assert fold(database) > 0
     asyncio.run(compare())
-    assert rebuild(database) == 8
+    assert rebuild(database) == 9
     asyncio.run(compare())
+
+
+def test_columns_that_only_have_our_names_do_not_make_a_writer_fail(empty_dsn: str) -> None:
+    database = in_utc(empty_dsn)
+    with connect(database) as connection:
+        connection.execute(ADOPTED_TABLES)
+        connection.execute(
+            "ALTER TABLE biz.ai_run_logs ADD COLUMN trigger_job_id text, ADD COLUMN model varchar"
+        )
+    asyncio.run(apply_migrations(empty_dsn))
+    with connect(database) as connection:
+        connection.execute(
+            "INSERT INTO biz.ai_run_logs (site_id, app_type, trigger_job_id, model, prompt_tokens,"
+            " completion_tokens) VALUES (1, 'chat', 'evening', 'small', 1, 2)"
+        )
+        connection.execute("UPDATE biz.ai_run_logs SET completion_tokens = 5")
+        fold(database)
+        assert connection.execute(
+            "SELECT model, completion_tokens FROM runglass.model_usage WHERE level = 3"
+        ).fetchone() == ("small", 5)
 
 
 def test_a_writer_needs_no_right_to_our_schema(database: str) -> None:
@@ -207,3 +233,11 @@ def test_a_writer_needs_no_right_to_our_schema(database: str) -> None:
         connection.execute("DROP OWNED BY reporter")
         connection.execute("DROP ROLE reporter")
     asyncio.run(check(database, BOUNDS[0]))
+
+
+def test_a_correction_of_the_model_alone_is_followed(database: str) -> None:
+    with connect(database) as connection:
+        add_run(connection, model="small", prompt_tokens=1, completion_tokens=2)
+        for change in ("model = 'large'", "prompt_tokens = NULL", "prompt_tokens = 5", "model = ''"):
+            connection.execute(f"UPDATE biz.ai_run_logs SET {change}")
+            asyncio.run(check(database, BOUNDS[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,6 +72,102 @@ def test_runs_older_than_thirty_days_are_no_history(api: Api, store: Store) -> N
 
     store.run(tokens_used=70, created_at=now - timedelta(days=29))
     assert estimate(api)["apps"][0]["meanTokens"] == 70.0
+
+
+RANGE = """
+  estimatedTokens estimatedTokensRange { low high } estimatedCost estimatedCostRange { low high }
+  apps { appType p10Tokens p90Tokens recentSampleSize meanCost }
+"""
+ESTIMATE_RANGE = f"""
+mutation ($input: EstimateBatchInput!) {{ estimateBatch(input: $input) {{ ... on Batch {{ id {RANGE} }} }} }}
+"""
+
+
+def estimate_range(api: Api, apps: list[str], members: int) -> dict[str, Any]:
+    values = {"siteId": "berlin", "appTypes": apps, "memberIds": [f"m{n}" for n in range(members)]}
+    return api.data(ESTIMATE_RANGE, {"input": values})["estimateBatch"]
+
+
+def add_calls(store: Store, app_type: str, tokens: Iterable[int]) -> None:
+    for count in tokens:
+        store.run(
+            app_type=app_type, tokens_used=count, model="gpt-5", prompt_tokens=0, completion_tokens=count
+        )
+
+
+def test_the_spread_of_calls_gives_the_range_of_their_total(api: Api, store: Store) -> None:
+    add_calls(store, "chat", range(0, 1100, 100))
+    store.run(tokens_used=10**9, site_id="paris")
+    store.rows(
+        "INSERT INTO runglass.model_prices (model, prompt_price, completion_price, valid_from, created_by,"
+        " updated_by) VALUES ('gpt-5', 1, 2000, '2026-01-01Z', 'tests', 'tests')"
+    )
+
+    batch = estimate_range(api, ["chat"], 25)
+
+    # A call deviates by 331.7 of the mean 500: 1.2816 * 331.66 * sqrt(25 + 25 * 25 / 11) = 3845.
+    assert batch["apps"] == [
+        {"appType": "chat", "p10Tokens": 100, "p90Tokens": 900, "recentSampleSize": 11, "meanCost": "1"}
+    ]
+    assert batch["estimatedTokens"] == 12_500
+    assert batch["estimatedTokensRange"] == {"low": 8655, "high": 16_345}
+    cost = batch["estimatedCostRange"]
+    assert batch["estimatedCost"] == "25"
+    assert [round(float(cost[end]), 3) for end in ("low", "high")] == [17.31, 32.69]
+
+
+def test_one_app_of_which_too_little_is_known_leaves_the_range_unknown(api: Api, store: Store) -> None:
+    add_calls(store, "chat", range(100, 120))
+    add_calls(store, "mail", range(100, 109))
+    store.run(app_type="mail", status="running", tokens_used=0)
+    assert estimate_range(api, ["chat"], 3)["estimatedTokensRange"] is not None
+    batch = estimate_range(api, ["chat", "mail", "none"], 3)
+    assert (batch["estimatedTokensRange"], batch["estimatedCostRange"]) == (None, None)
+    assert [(app["p90Tokens"], app["recentSampleSize"]) for app in batch["apps"]] == [
+        (pytest.approx(117.1), 20),
+        (pytest.approx(107.2), 9),
+        (None, 0),
+    ]
+    store.run(app_type="mail", tokens_used=100)
+    assert estimate_range(api, ["chat", "mail"], 3)["estimatedTokensRange"] is not None
+
+
+def test_the_range_of_a_few_uneven_calls_does_not_begin_below_nothing(api: Api, store: Store) -> None:
+    add_calls(store, "chat", [0] * 19 + [10_000])
+    assert estimate_range(api, ["chat"], 1)["estimatedTokensRange"]["low"] == 0
+
+
+def test_only_the_newest_200_runs_say_how_calls_differ(api: Api, store: Store) -> None:
+    now = datetime.now(UTC)
+    store.rows(
+        "INSERT INTO biz.ai_run_logs (site_id, app_type, status, tokens_used, created_at)"
+        " SELECT 'berlin', 'chat', 'success', CASE WHEN n <= 200 THEN 50 ELSE 1000 END,"
+        " %s - n * interval '1 minute' FROM generate_series(1, 300) AS n",
+        (now,),
+    )
+    (app,) = estimate_range(api, ["chat"], 1)["apps"]
+    assert (app["p10Tokens"], app["p90Tokens"], app["recentSampleSize"]) == (50, 50, 200)
+
+
+def test_a_batch_keeps_what_its_estimate_said(api: Api, store: Store) -> None:
+    add_calls(store, "chat", range(100, 120))
+    said = estimate_range(api, ["chat"], 30)
+    add_calls(store, "chat", range(5000, 5040))
+    kept = api.data(f"query ($id: ID!) {{ batch(id: $id) {{ id {RANGE} }} }}", {"id": said["id"]})["batch"]
+    assert kept == said
+    assert estimate_range(api, ["chat"], 30)["estimatedTokensRange"] != said["estimatedTokensRange"]
+
+
+def test_a_batch_of_before_there_were_ranges_has_none(api: Api, store: Store) -> None:
+    add_calls(store, "chat", range(100, 120))
+    said = estimate_range(api, ["chat"], 30)
+    store.rows(
+        "UPDATE runglass.batches SET app_estimates ="
+        """ '[{"app_type": "chat", "calls": 1, "mean_tokens": 5, "sample_size": 3}]'"""
+    )
+    kept = api.data(f"query ($id: ID!) {{ batch(id: $id) {{ id {RANGE} }} }}", {"id": said["id"]})["batch"]
+    assert (kept["estimatedTokensRange"], kept["estimatedCost"], kept["estimatedCostRange"]) == (None,) * 3
+    assert kept["apps"][0]["p10Tokens"] is None
 
 
 def test_duplicates_and_blanks_count_once_and_not_at_all(api: Api, store: Store) -> None:

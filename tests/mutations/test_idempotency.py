@@ -86,6 +86,13 @@ def _prices(_api: Api, _store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return one, one | {"promptPrice": "1.5"}
 
 
+def _removed_prices(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    for given in _prices(api, store)[0], {**_prices(api, store)[0], "model": "n"}:
+        send(api, "setModelPrice", given)
+    one, other = store.rows("SELECT id FROM runglass.model_prices")
+    return {"priceId": f"price_{one['id']}"}, {"priceId": f"price_{other['id']}"}
+
+
 def _waiting_jobs(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     one, other = (store.job(status="pending") for _ in range(2))
     return {"jobId": f"job_{one}"}, {"jobId": f"job_{other}"}
@@ -117,6 +124,7 @@ CASES: dict[str, Case] = {
     "setBudget": Case("... on BudgetLimit { id hardLimit }", _budgets),
     "removeBudget": Case("... on RemovedBudget { budgetId }", _removals),
     "setModelPrice": Case("... on ModelPrice { id promptPrice }", _prices),
+    "removeModelPrice": Case("... on RemovedModelPrice { priceId }", _removed_prices),
     "cancelJob": Case("... on TriggerJob { id status }", _waiting_jobs),
     "cancelBatch": Case("... on Batch { id status cancelledBy }", _confirmed),
     "retryBatch": Case("... on Batch { id status retryOf { id } }", _ended),

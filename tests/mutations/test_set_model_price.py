@@ -1,4 +1,4 @@
-"""setModelPrice: prices of a million tokens with dates, and what they make of runs and batches."""
+"""setModelPrice and removeModelPrice: prices with dates, and what they make of runs and batches."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ mutation ($input: SetModelPriceInput!) {
     ... on ModelPrice { id model promptPrice completionPrice validFrom validUntil createdBy updatedBy }
     ... on Refusal { code message }
     ... on InvalidInput { field }
+  }
+}
+"""
+REMOVE_PRICE = """
+mutation ($id: ID!) {
+  removeModelPrice(input: {priceId: $id}) {
+    __typename ... on RemovedModelPrice { priceId } ... on Refusal { code }
   }
 }
 """
@@ -91,6 +98,9 @@ def test_the_price_of_the_same_start_is_changed(api: Api, store: Store) -> None:
         ({"promptPrice": "0.00000000001"}, "promptPrice"),
         ({"completionPrice": "1000000000"}, "completionPrice"),
         ({"validUntil": "2026-01-01T00:00:00Z"}, "validUntil"),
+        ({"validFrom": "2026-01-01T00:10:00Z"}, "validFrom"),
+        ({"validFrom": "2026-01-01T00:00:00.000001Z"}, "validFrom"),
+        ({"validUntil": "2026-02-01T00:00:30Z"}, "validUntil"),
     ],
 )
 def test_nonsense_is_refused(api: Api, store: Store, given: dict[str, Any], field: str) -> None:
@@ -120,6 +130,36 @@ def test_only_admins_of_every_site_set_prices(api: Api) -> None:
     wanted = {"model": "m", "promptPrice": "1", "completionPrice": "1", "validFrom": "2026-01-01T00:00:00Z"}
     for colleague in (api.as_key(role="operator"), api.as_key(role="admin", sites=["berlin"])):
         assert colleague.error(SET_PRICE, {"input": wanted})["code"] == "FORBIDDEN"
+        assert colleague.error(REMOVE_PRICE, {"id": "price_1"})["code"] == "FORBIDDEN"
+
+
+def test_prices_begin_at_a_midnight_of_any_zone(api: Api) -> None:
+    assert set_price(api, validFrom="2026-01-01T00:00:00+05:45")["__typename"] == "ModelPrice"
+
+
+def test_a_removed_price_is_gone_from_old_runs_too(api: Api, store: Store) -> None:
+    price, kept = set_price(api), set_price(api, validFrom="2025-01-01T00:00:00Z", promptPrice="0")
+    priced_run(store)
+    assert costs(api) == ["0.00325"]
+
+    removed = api.data(REMOVE_PRICE, {"id": price["id"]})["removeModelPrice"]
+
+    assert removed == {"__typename": "RemovedModelPrice", "priceId": price["id"]}
+    assert costs(api) == ["0.002"]
+    listed = api.data("{ modelPrices { edges { node { id } } } }")["modelPrices"]["edges"]
+    assert listed == [{"node": {"id": kept["id"]}}]
+    entry = store.rows("SELECT * FROM runglass.audit_log ORDER BY id DESC")[0]
+    assert (entry["action"], entry["target_id"]) == ("removeModelPrice", "1")
+    assert (entry["before"]["completionPrice"], entry["after"]) == ("10", None)
+    before = store.snapshot()
+    assert api.data(REMOVE_PRICE, {"id": price["id"]})["removeModelPrice"]["code"] == "NOT_FOUND"
+    assert store.snapshot() == before
+
+
+@pytest.mark.parametrize("wrong", ["job_1", "price_0", "price_x", ""])
+def test_an_id_of_the_wrong_kind_is_a_clear_error(api: Api, wrong: str) -> None:
+    error = api.error(REMOVE_PRICE, {"id": wrong})
+    assert (error["code"], error["argument"]) == ("BAD_USER_INPUT", "priceId")
 
 
 def test_a_run_costs_what_its_model_cost_then(api: Api, store: Store) -> None:

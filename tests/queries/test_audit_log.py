@@ -94,10 +94,15 @@ mutation {
   setBudget(input: {period: DAILY, softLimit: 1000}) { ... on BudgetLimit { id } }
   setModelPrice(
     input: {model: "m", promptPrice: "1", completionPrice: "2", validFrom: "2026-01-01T00:00:00Z"}
-  ) { __typename }
+  ) { ... on ModelPrice { id } }
 }
 """
-UNLIMIT = 'mutation { removeBudget(input: {budgetId: "%s"}) { __typename } }'
+UNLIMIT = """
+mutation ($budget: ID!, $price: ID!) {
+  removeBudget(input: {budgetId: $budget}) { __typename }
+  removeModelPrice(input: {priceId: $price}) { __typename }
+}
+"""
 
 
 def test_every_mutation_writes_its_name(api: Api, store: Store) -> None:
@@ -105,7 +110,8 @@ def test_every_mutation_writes_its_name(api: Api, store: Store) -> None:
     api.data(STEER, {"batch": batch, "job": f"job_{store.job(status='pending')}"})
     store.rows("UPDATE runglass.batches SET finished_at = now()")
     api.data(RETRY_BATCH % batch)
-    api.data(UNLIMIT % api.data(SPEND)["setBudget"]["id"])
+    spend = api.data(SPEND)
+    api.data(UNLIMIT, {"budget": spend["setBudget"]["id"], "price": spend["setModelPrice"]["id"]})
     entries = log(api)
     schema = api.data('{ __type(name: "Mutation") { fields { name } } }')["__type"]["fields"]
     assert sorted(actions(entries)) == sorted(field["name"] for field in schema)

@@ -138,3 +138,21 @@ def test_the_failed_part_of_a_batch_runs_again_as_a_batch(
     assert retries == [{"attempt": 2, "is_forced": True, "status": "failed"}] * 2
     nothing = api.data(RETRY_BATCH, {"id": batch})["retryBatch"]
     assert nothing == {"__typename": "Conflict", "message": "Nothing of this batch is left to retry."}
+
+
+def test_a_retry_of_a_batch_says_what_it_will_cost(api: Api, store: Store) -> None:
+    store.rows(
+        "INSERT INTO runglass.model_prices (model, prompt_price, completion_price, valid_from, created_by,"
+        " updated_by) VALUES ('gpt-5', 2, 4, '2026-01-01Z', 'tests', 'tests')"
+    )
+    batch = confirm(api, 5)
+    store.rows("UPDATE biz.ai_trigger_jobs SET status = 'failed', finished_at = now()")
+    store.rows("UPDATE runglass.batches SET status = 'completed_with_failures', finished_at = now()")
+    for _ in range(10):
+        store.run(model="gpt-5", tokens_used=1500, prompt_tokens=1000, completion_tokens=500)
+
+    with_estimate = RETRY_BATCH.replace("status", "estimatedCost estimatedTokensRange { low high }")
+    retry = api.data(with_estimate, {"id": batch})["retryBatch"]
+
+    assert (retry["estimatedCalls"], retry["estimatedCost"]) == (5, "0.02")
+    assert retry["estimatedTokensRange"] == {"low": 7500, "high": 7500}

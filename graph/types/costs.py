@@ -1,0 +1,21 @@
+"""The cost of runs, as a field of whatever they are the runs of."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from graph.context import Info
+from resolvers.costs import Cost, Runs, costs_of_runs
+
+COST = (
+    "What the runs of known cost have cost together, by today's prices; null where the cost of none is known."
+)
+UNPRICED_CALLS = (
+    "Runs that cost does not hold: their model, tokens or price is unknown, or they are in flight."
+)
+
+
+async def cost_of_runs(info: Info, runs: Runs) -> Cost:
+    """What runs cost; those of one operation are read together."""
+    load_many = partial(costs_of_runs, info.context.database)
+    return await info.context.loaders.of("costs_of_runs", load_many).load(runs) or Cost(None, 0)

@@ -1,0 +1,110 @@
+"""Migration 0010 on a log that is full already: the models of old runs are counted later, day by day."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from db import migrate
+from db.connection import Connection
+from db.migrate import apply_migrations
+from db.model_usage import batch_usage, model_usage
+from db.scope import EVERY_SITE
+from tests.db.recount import (
+    BATCHES,
+    BOUNDS,
+    NOW,
+    add_batches,
+    add_run,
+    check,
+    connect,
+    count_models,
+    fold,
+    in_utc,
+    rebuild,
+    write_at_random,
+)
+
+WEEK = [NOW - timedelta(days=7), NOW + timedelta(days=7)]
+
+
+@pytest.fixture
+def before(empty_dsn: str, tmp_path: Path) -> str:
+    """A database before migration 0010, with runs of four days, some of them not folded, and two batches."""
+    for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
+        if file.name < "0010":
+            shutil.copy(file, tmp_path)
+    asyncio.run(apply_migrations(empty_dsn, folder=tmp_path))
+    database = in_utc(empty_dsn)
+    add_batches(database)
+    write_at_random(database, 1, 60)
+    fold(database)
+    write_at_random(database, 2, 60)
+    return database
+
+
+def counted(dsn: str) -> tuple[int, int]:
+    """How many runs of known models there are by the roll-up, and of the batches."""
+
+    async def run() -> tuple[int, int]:
+        async with await Connection.connect(dsn, autocommit=True) as connection:
+            runs = await model_usage(connection, scope=EVERY_SITE, bounds=WEEK)
+            batches = await batch_usage(connection, scope=EVERY_SITE, ids=BATCHES)
+        return sum(row.calls for row in runs), sum(row.calls or 0 for row in batches)
+
+    return asyncio.run(run())
+
+
+def test_old_runs_are_left_out_until_they_are_counted_and_then_right(before: str) -> None:
+    asyncio.run(apply_migrations(before))
+    assert counted(before) == (0, 0)
+    # What is changed meanwhile must not be counted by halves.
+    write_at_random(before, 3, 40)
+    with connect(before) as connection:
+        connection.execute("DELETE FROM biz.ai_run_logs WHERE id % 5 = 0")
+    fold(before)
+    count_models(before)
+    assert min(counted(before)) > 0
+    asyncio.run(check(before, *BOUNDS, WEEK))
+
+
+def test_the_newest_days_come_first_and_can_be_read_before_the_others(before: str) -> None:
+    asyncio.run(apply_migrations(before))
+    with connect(before) as connection:
+        connection.execute("DELETE FROM biz.ai_run_logs WHERE created_at >= %s", (NOW - timedelta(hours=12),))
+        add_run(connection, model="small", prompt_tokens=1, completion_tokens=1, trigger_job_id=1)
+    seen = [counted(before)[0]]
+    count_models(before, seconds=0)
+    seen.append(counted(before)[0])
+    count_models(before)
+    seen.append(counted(before)[0])
+    assert seen[:2] == [0, 1]
+    assert seen[2] > 1
+
+
+def test_a_rebuild_counts_them_too(before: str) -> None:
+    asyncio.run(apply_migrations(before))
+    rebuild(before)
+    asyncio.run(check(before, *BOUNDS, WEEK))
+    with connect(before) as connection:
+        assert connection.execute("SELECT runglass.count_models_of_a_day()").fetchone() == (None,)
+
+
+def test_the_migration_waits_for_writers_under_way_and_counts_what_they_wrote(before: str) -> None:
+    with connect(before) as writer, connect(before) as other, ThreadPoolExecutor(1) as pool:
+        with writer.transaction():
+            add_run(writer, model="small", prompt_tokens=5, completion_tokens=5)
+            migrating = pool.submit(lambda: asyncio.run(apply_migrations(before)))
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'biz.ai_run_logs'::regclass"
+            )
+            while other.execute(waiting).fetchone() == (0,):
+                assert not migrating.done()
+        migrating.result()
+    count_models(before)
+    asyncio.run(check(before, *BOUNDS, WEEK))
