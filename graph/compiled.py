@@ -17,6 +17,8 @@ interfaces, unions, and non-null at every level; an object's own selection must 
 - Fields of the root types are *resolved* as the standard executor does: mutations and root resolvers run
   once. An async resolver whose arguments are of leaf types is called directly, see ``compiled_calls``.
 
+- A query of one such root field runs without an executor at all, see ``compiled_run``.
+
 The standard executor does the whole operation when schema middleware, a custom default resolver, a custom
 type resolver or a custom test for awaitables is in use, when the document holds ``@defer``, ``@stream`` or
 fragment variables, when a variable of ``@skip`` or ``@include`` has no value, and when a document of more
@@ -62,6 +64,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback
 from graph.compiled_plans import PlanCache, Selection, SelectionPlan
+from graph.compiled_run import Outcome
 
 __all__ = ["CompiledExecutionContext", "plans"]
 
@@ -76,6 +79,8 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
 
     plan_cache = plans
     plan: SelectionPlan | None = None
+    outcome: Outcome | None = None
+    """What the resolver of the only root field has given already (``compiled_run``)."""
     _calls: dict[int, tuple[GraphQLField, FieldCall]] = {}
     _completers: dict[int, tuple[GraphQLOutputType, Callable[[Any], Any]]] = {}
 
@@ -150,6 +155,8 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """Call the resolver directly where its call was prepared, else execute as the standard does."""
+        if self.outcome is not None and path.prev is None:
+            return self._complete_outcome(parent_type, field_details_list, path, position_context)
         known = self._calls.get(id(field_details_list))
         arguments = known[1].arguments(self.variable_values.coerced) if known is not None else None
         if known is None or arguments is None:
@@ -161,6 +168,21 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         started = call.start(source, info, arguments)
         return self.complete_awaitable_value(
             definition.type, field_details_list, info, path, started, position_context
+        )
+
+    def _complete_outcome(
+        self,
+        parent_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        given = cast("Outcome", self.outcome).replay()
+        nodes = [details.node for details in field_details_list]
+        definition = cast("GraphQLField", self.schema.get_field(parent_type, nodes[0].name.value))
+        info = self.build_resolve_info(definition, nodes, parent_type, path)
+        return self.complete_awaitable_value(
+            definition.type, field_details_list, info, path, given, position_context
         )
 
     def complete_value(

@@ -67,7 +67,7 @@ class FieldCall:
         constants: dict[str, Any],
         variables: list[_FromVariable],
     ) -> None:
-        given = (resolver.parent_parameter, resolver.root_parameter)
+        given = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter)
         self._function: Callable[..., Awaitable[Any]] = cast("Any", resolver.wrapped_func)
         self._make_info = make_info
         self._constants = constants
@@ -104,7 +104,7 @@ def plan_call(
     """The call of a field of the executor's operation, or None for a field that is left to the standard."""
     try:
         resolver = standard_field(definition).base_resolver
-        if resolver is None or resolver.self_parameter or not _is_plain_coroutine(resolver):
+        if resolver is None or not _is_plain_coroutine(resolver):
             return None
         hidden = inspect.getclosurevars(cast("Any", definition.resolve)).nonlocals
         if hidden["field_exception_handlers"]:

@@ -27,6 +27,7 @@ from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, 
 from graph.compiled_calls import FieldCall, plan_call
 from graph.compiled_code import CodeWriter, Scope
 from graph.compiled_leaf import NotPlain
+from graph.compiled_run import DirectRun, plan_run
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -82,10 +83,20 @@ class SelectionPlan:
         self.sub_fields: dict[tuple[GraphQLObjectType, int], tuple[FieldDetailsList, CollectedFields]] = {}
         self.completers: dict[int, tuple[GraphQLOutputType, Callable[[Any], Any]]] = {}
         self.calls: dict[int, tuple[GraphQLField, FieldCall]] = {}
+        self.run: DirectRun | None = None
         self._selections: dict[int, Selection] = {}
         self._cache = executor.plan_cache
         executor.follow(self)
         self._compile_values(executor, root, grouped)
+
+    def plan_run(self, executor: CompiledExecutionContext, root: GraphQLObjectType) -> None:
+        """Let the operation run without an executor from now on, if it can."""
+        if len(self.root_fields) != 1:
+            return
+        (details,) = self.root_fields.values()
+        call, completer = self.calls.get(id(details)), self.completers.get(id(details))
+        if call is not None and completer is not None:
+            self.run = plan_run(executor, root, details, *call, completer[1])
 
     def selection(
         self, executor: CompiledExecutionContext, parent_type: GraphQLObjectType, grouped: GroupedFieldSet
@@ -230,6 +241,8 @@ class PlanCache:
         plan = operation.plans.get(valuation)
         if plan is None:
             plan = SelectionPlan(executor, root_type, grouped)
+            if not valuation:
+                plan.plan_run(executor, root_type)
             with self._lock:
                 operation.plans[valuation] = plan
                 while len(operation.plans) > _MAX_VALUATIONS:

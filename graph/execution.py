@@ -10,7 +10,6 @@ import strawberry
 from graphql import (
     ASTValidationRule,
     DocumentNode,
-    ExecutionResult,
     Executor,
     GraphQLError,
     OperationDefinitionNode,
@@ -24,6 +23,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graph.compiled_run import DirectRun
 from graph.document_cache import SegmentedCache
 from graph.errors import (
     ApiError,
@@ -61,6 +61,7 @@ class PreparedOperation:
     depth: int
     page_variables: frozenset[str]
     uses_introspection: bool
+    run: DirectRun | None = None
     costs: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
 
 
@@ -173,15 +174,12 @@ class Engine:
         if prepared.page_variables:
             self.cost(prepared, variables or {})
         try:
-            result = await self._run(prepared, variables, context_value, root_value)
+            return await self._run(prepared, variables, context_value, root_value)
         except TimeoutError:
             seconds = self.limits.timeout_seconds
             raise refusal(
                 ErrorCode.EXECUTION_TIMEOUT, f"The operation took longer than {seconds:g} s."
             ) from None
-        if result.errors is None:
-            return {"data": result.data}
-        return self._with_errors(result.data, result.errors)
 
     async def _run(
         self,
@@ -189,8 +187,16 @@ class Engine:
         variables: dict[str, Any] | None,
         context_value: Any,
         root_value: Any,
-    ) -> ExecutionResult:
-        executor: list[GraphQLError] | Executor[Any] = self._executor.build(
+    ) -> Result:
+        run, outcome = prepared.run, None
+        coerced = run.coerced(variables) if run is not None else None
+        if run is not None and coerced is not None:
+            async with asyncio.timeout(self.limits.timeout_seconds):
+                outcome = await run.resolve(coerced, context_value, root_value)
+            data = run.completed(outcome) if outcome is not None else None
+            if data is not None:
+                return {"data": data}
+        executor: Any = self._executor.build(
             self._schema,
             prepared.document,
             root_value,
@@ -200,12 +206,20 @@ class Engine:
             **self._options,
         )
         if isinstance(executor, list):
-            raise self.errors.request(executor, ErrorCode.BAD_USER_INPUT, self.limits.max_errors)
+            raise self.errors.request(
+                cast("list[GraphQLError]", executor), ErrorCode.BAD_USER_INPUT, self.limits.max_errors
+            )
+        if outcome is not None:
+            executor.outcome = outcome
         result: Any = executor.execute_operation()
         if isawaitable(result):
             async with asyncio.timeout(self.limits.timeout_seconds):
                 result = await result
-        return result
+        # What is found to be no plain field is planned anew, so the run may not be kept from before.
+        prepared.run = getattr(getattr(executor, "plan", None), "run", None)
+        if result.errors is None:
+            return {"data": result.data}
+        return self._with_errors(result.data, result.errors)
 
     def _with_errors(self, data: dict[str, Any] | None, errors: list[GraphQLError]) -> Result:
         shown, omitted = self.errors.fields(errors, self.limits.max_errors)
