@@ -1,8 +1,6 @@
 """Jobs a second with an app that answers in 1 ms: 1, 2 and 4 workers, on an embedded server of its own.
 
-    python bench/worker.py [--jobs 1000]
-
-Also measures how long confirmBatch takes for 100,000 calls.
+python bench/worker.py [--jobs 1000]
 """
 
 from __future__ import annotations
@@ -60,7 +58,6 @@ def main() -> None:
             print("workers  jobs/s")
             for workers in (1, 2, 4):
                 print(f"{workers:7}  {rate(dsn, environment, workers, jobs):6.0f}", flush=True)
-        print(f"confirmBatch, 100,000 calls: {asyncio.run(confirm_seconds(dsn)):.2f} s")
 
 
 @contextlib.contextmanager
@@ -134,25 +131,6 @@ async def confirm(dsn: str, jobs: int) -> None:
         )
         await confirm_batch(database, CALLER, batch.id)
     await database.close()
-
-
-async def confirm_seconds(dsn: str) -> float:
-    """How long confirming 100,000 calls takes."""
-    database = Database(dsn)
-    await database.open()
-    batch = await estimate_batch(
-        database,
-        CALLER,
-        site_id="big",
-        app_types=["chat"],
-        member_ids=[str(n) for n in range(100_000)],
-        lifetime_seconds=600,
-    )
-    start = time.perf_counter()
-    await confirm_batch(database, CALLER, batch.id)
-    took = time.perf_counter() - start
-    await database.close()
-    return took
 
 
 if __name__ == "__main__":

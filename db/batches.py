@@ -64,7 +64,6 @@ class FailedAppRow(NamedTuple):
     """What of a batch has failed at one app, or before it came to that app."""
 
     app_type: str
-    member_ids: list[str]
     calls: int
 
 
@@ -130,7 +129,7 @@ INSERT_BATCH_JOBS = SiteStatement(
     column="batch.site_id",
 )
 
-# Reads the index of (batch_id, status) alone. Jobs that were stopped or skipped count as failed.
+# Reads the index of a batch's jobs alone. Jobs that were stopped or skipped count as failed.
 COUNT_BATCH_JOBS = SiteStatement(
     """
     SELECT batch.id, jobs.* FROM unnest(%(ids)s::uuid[]) AS batch(id) CROSS JOIN LATERAL (
@@ -144,16 +143,21 @@ COUNT_BATCH_JOBS = SiteStatement(
     ) AS jobs"""
 )
 
-# The later of two last jobs sees that both have ended, because each looks after its own commit.
+# The later of two last jobs sees that both have ended, because each looks after its own commit. This is asked
+# very often, so it looks into the queue first, and then from the last job backward, where unfinished ones are.
 SETTLE_BATCHES = SiteStatement(
     """
     WITH ended AS MATERIALIZED (
         SELECT id FROM runglass.batches
         WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL AND {scope}
-          AND NOT EXISTS (
-            SELECT FROM biz.ai_trigger_jobs AS job
-            WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
-          )
+          AND CASE
+            WHEN EXISTS (SELECT FROM runglass.job_queue AS queue WHERE queue.batch_id = batches.id) THEN false
+            ELSE (
+                SELECT true FROM biz.ai_trigger_jobs AS job
+                WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
+                ORDER BY job.created_at DESC, job.id DESC LIMIT 1
+            ) IS NULL
+          END
         FOR UPDATE SKIP LOCKED
     ), counted AS (
         SELECT ended.id,
@@ -193,17 +197,21 @@ HAS_UNFINISHED_RETRY = SiteStatement(
 )
 
 # What has been retried since, with success or not yet ended, is left out.
+_FAILED_JOBS: LiteralString = """
+    FROM biz.ai_trigger_jobs AS job
+    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS retry
+        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+    ) AND {scope}"""
+
+# Very many jobs have very few chains, which take long to read: each is read once.
 FAILED_PART = SiteStatement(
-    """
-    SELECT app, array_agg(DISTINCT member_id::text), count(*)::integer
+    f"""
+    SELECT app.name, sum(failed.jobs)::integer
     FROM (
-        SELECT unnest(runglass.chain_apps(to_jsonb(job.app_chain))) AS app, job.member_id
-        FROM biz.ai_trigger_jobs AS job
-        WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
-            SELECT FROM biz.ai_trigger_jobs AS retry
-            WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
-        ) AND {scope}
-    ) AS failed GROUP BY app ORDER BY app""",
+        SELECT to_jsonb(job.app_chain) AS chain, count(*) AS jobs {_FAILED_JOBS} GROUP BY 1
+    ) AS failed CROSS JOIN LATERAL unnest(runglass.chain_apps(failed.chain)) AS app(name)
+    GROUP BY app.name ORDER BY app.name""",
     column="job.site_id",
 )
 
@@ -213,29 +221,36 @@ INSERT_RETRY_BATCH = SiteStatement(
         site_id, app_types, member_ids, status, estimated_calls, estimated_tokens, app_estimates, created_by,
         expires_at, confirmed_by, confirmed_at, retry_of_id
     )
-    SELECT site_id, %(app_types)s::text[], %(member_ids)s::text[], 'confirmed', %(calls)s,
-        %(tokens)s, %(estimates)s, %(actor)s, now(), %(actor)s, now(), id
-    FROM runglass.batches WHERE id = %(id)s AND {{scope}}
-    RETURNING {BATCH_COLUMNS}"""
+    SELECT site_id, %(app_types)s::text[], ARRAY(
+            SELECT DISTINCT job.member_id::text {_FAILED_JOBS} AND job.member_id IS NOT NULL ORDER BY 1
+        ), 'confirmed', %(calls)s, %(tokens)s, %(estimates)s, %(actor)s, now(), %(actor)s, now(), id
+    FROM runglass.batches WHERE id = %(id)s AND {{own_scope}}
+    RETURNING {BATCH_COLUMNS}""",
+    column="job.site_id",
 )
 
 INSERT_RETRY_JOBS = SiteStatement(
-    """
+    f"""
+    WITH reservation AS MATERIALIZED (
+        SELECT chain, (
+            SELECT jsonb_object_agg(app.app_type, app.mean_tokens)
+            FROM jsonb_to_recordset(%(estimates)s) AS app(app_type text, mean_tokens float8)
+            WHERE app.app_type = ANY(runglass.chain_apps(chain))
+        ) AS tokens
+        FROM (
+            SELECT DISTINCT to_jsonb(job.app_chain) AS chain FROM biz.ai_trigger_jobs AS job
+            WHERE job.batch_id = %(id)s AND {{scope}}
+        ) AS chains
+    ), failed AS (
+        SELECT job.*, to_jsonb(job.app_chain) AS chain {_FAILED_JOBS}
+    )
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
         retry_of_id, attempt, created_at, reserved_tokens
     )
-    SELECT job.site_id, job.event_type, job.connector_type, job.member_id, job.payload, job.app_chain, true,
-        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now(), (
-            SELECT jsonb_object_agg(app.app_type, app.mean_tokens)
-            FROM jsonb_to_recordset(%(estimates)s) AS app(app_type text, mean_tokens float8)
-            WHERE app.app_type = ANY(runglass.chain_apps(to_jsonb(job.app_chain)))
-        )
-    FROM biz.ai_trigger_jobs AS job
-    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
-        SELECT FROM biz.ai_trigger_jobs AS retry
-        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
-    ) AND {scope}""",
+    SELECT site_id, event_type, connector_type, member_id, payload, app_chain, true, 'pending', %(new_id)s,
+        id, coalesce(attempt, 1) + 1, now(), reservation.tokens
+    FROM failed LEFT JOIN reservation USING (chain)""",
     column="job.site_id",
 )
 
@@ -376,7 +391,6 @@ async def insert_retry_batch(
     scope: Scope,
     batch_id: UUID,
     app_types: Sequence[str],
-    member_ids: Sequence[str],
     estimated_tokens: int,
     app_estimates: Sequence[dict[str, Any]],
     actor: str,
@@ -385,7 +399,6 @@ async def insert_retry_batch(
     values = {
         "id": batch_id,
         "app_types": list(app_types),
-        "member_ids": list(member_ids),
         "calls": sum(app["calls"] for app in app_estimates),
         "tokens": estimated_tokens,
         "estimates": Jsonb(list(app_estimates)),

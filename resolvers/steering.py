@@ -114,7 +114,6 @@ async def retry_batch(
             scope=caller.scope,
             batch_id=batch_id,
             app_types=[row.app_type for row in failed],
-            member_ids=sorted({member for row in failed for member in row.member_ids}),
             estimated_tokens=sum(round(app["calls"] * app["mean_tokens"]) for app in estimates),
             app_estimates=estimates,
             actor=caller.name,
