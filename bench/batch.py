@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python bench/batch.py [--calls 100000] [--rounds 3]
 
-Starts PostgreSQL and a server of its own on this machine, both as durable as in production. Beside the time that
-the client waits stands the processor time of PostgreSQL, which says more where a machine is shared. No worker
-runs: what is measured is the request alone.
+Starts PostgreSQL and a server of its own on this machine, both as durable as in production. Beside the time
+that the client waits stands the processor time of PostgreSQL, which says more where a machine is shared. No
+worker runs: what is measured is the request alone.
 """
 
 from __future__ import annotations

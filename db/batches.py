@@ -144,7 +144,7 @@ COUNT_BATCH_JOBS = SiteStatement(
 )
 
 # The later of two last jobs sees that both have ended, because each looks after its own commit. This is asked
-# very often, so it looks into the queue first, and then from the last job backward, where unfinished ones are.
+# very often: so it looks into the queue first, then from the last job backward, where unfinished ones are.
 SETTLE_BATCHES = SiteStatement(
     """
     WITH ended AS MATERIALIZED (
