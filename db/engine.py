@@ -15,6 +15,8 @@ from typing import Any
 import procrastinate
 import psycopg
 from procrastinate import exceptions, jobs
+from procrastinate.connector import BaseAsyncConnector
+from procrastinate.manager import JobManager
 from psycopg_pool import PoolTimeout
 
 from db.pool import PoolSettings
@@ -28,7 +30,8 @@ _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
 
-RunJob = Callable[[int, str, int], Awaitable[None]]
+# Tells whether the engine's job has been ended with what the job has written.
+RunJob = Callable[[int, str, int], Awaitable[bool]]
 Admit = Callable[[], Awaitable[None]]
 
 
@@ -38,6 +41,25 @@ class _AlwaysAgain(procrastinate.BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> procrastinate.RetryDecision:
         interrupted = isinstance(exception, asyncio.CancelledError)
         return procrastinate.RetryDecision(retry_in={"seconds": 0 if interrupted else _RETRY_SECONDS})
+
+
+class _EngineJobs(JobManager):
+    """Leaves out the end of jobs that have been ended already."""
+
+    def __init__(self, connector: BaseAsyncConnector) -> None:
+        super().__init__(connector)
+        self.ended: set[int] = set()
+
+    async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
+        if job.id in self.ended:
+            self.ended.discard(job.id)
+            return
+        try:
+            await super().finish_job(job, status, delete_job)
+        except exceptions.ConnectorException as error:
+            # Another worker has taken it over meanwhile and come to its end.
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
 
 
 class JobEngine:
@@ -57,13 +79,17 @@ class JobEngine:
         self._concurrency = concurrency
         self._lease = lease_seconds
         self._grace = grace_seconds
-        self._app = procrastinate.App(connector=_connector(dsn, settings, concurrency))
+        connector = _connector(dsn, settings, concurrency)
+        self._app = procrastinate.App(connector=connector)
+        self._app.job_manager = ending = _EngineJobs(connector)
         again = _AlwaysAgain()
 
         @self._app.task(name="run_job", queue=QUEUE, pass_context=True, retry=again)
         async def _run_job(context: procrastinate.JobContext, job_id: int, site_id: str) -> None:
             # A job that was fetched has an id.
-            await run_job(job_id, site_id, context.job.id or 0)
+            engine_id = context.job.id or 0
+            if await run_job(job_id, site_id, engine_id):
+                ending.ended.add(engine_id)
 
         @self._app.task(name="admit", queue=QUEUE, retry=again)
         async def _admit() -> None:
@@ -120,6 +146,9 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.set_autocommit(True)
         await connection.execute("SET search_path = procrastinate, pg_catalog")
+        # What a crash of the server undoes here (who has fetched what) the lease brings back; and a job's own
+        # writes, which do wait for the disk, take everything before them along.
+        await connection.execute("SET synchronous_commit = off")
 
     return procrastinate.PsycopgConnector(
         conninfo=dsn,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -52,6 +54,7 @@ class Execution:
     job_id: int
     site_id: str
     job: HoldRow
+    engine_id: int
     holder: UUID
     earlier: Mapping[str, EarlierRunRow]
     cancelled: bool = False
@@ -81,6 +84,8 @@ class Call:
     request: dict[str, Any]
     # Whether a success has failures to make good.
     closes_circuit: bool
+    # The row, by its id and time of creation, where that is known.
+    run: tuple[int, datetime] | None = None
 
 
 @dataclass(slots=True)
@@ -96,14 +101,15 @@ class Runner:
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     _seen_batches: set[UUID] = field(default_factory=set[UUID])
 
-    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> None:
+    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> bool:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
 
-        Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
+        Gives whether the engine's job has been ended with it. Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
         """
         target = (job_id, site_id, engine_id, uuid4())
+        is_ended = False
         try:
-            await self._run(target)
+            is_ended = await self._run(target)
         except (Unavailable, StatementTimeout, AppsMissing):
             raise
         except HoldLost:
@@ -113,29 +119,77 @@ class Runner:
             kind = type(error).__name__
             await self._persist(lambda transaction: self._give_up(transaction, target, kind))
         self.freed.set()
+        return is_ended
 
-    async def _run(self, target: Target) -> None:
-        begun = await self._persist(lambda transaction: self._begin(transaction, target))
+    async def _run(self, target: Target) -> bool:
+        begun = await self._start(target) or await self._persist(
+            lambda transaction: self._begin(transaction, target)
+        )
         while begun is not None:
             execution, call = begun
             answer = await self.client.call(call.app, call.request, call.key)
+            if values := _values_of_end(execution, call, answer):
+                await self._finish(execution, values)
+                return True
             begun = await self._persist(
                 lambda transaction, execution=execution, call=call, answer=answer: self._go_on(
                     transaction, execution, call, answer
                 )
             )
+        return False
 
-    async def _persist(self, write: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
+    async def _persist(
+        self,
+        write: Callable[[Connection], Awaitable[ResultT]],
+        connect: Callable[[], AbstractAsyncContextManager[Connection]] | None = None,
+    ) -> ResultT:
         """Run one transaction, again while the database is away: an answer has cost tokens."""
+        connect = connect or self.database.pipelined_transaction
         for pause in _PATIENCE:
             try:
-                async with self.database.pipelined_transaction() as transaction:
+                async with connect() as transaction:
                     return await write(transaction)
             except Unavailable as error:
                 log.warning("a worker waits %s s: %s", pause, error)
                 await asyncio.sleep(pause)
-        async with self.database.pipelined_transaction() as transaction:
+        async with connect() as transaction:
             return await write(transaction)
+
+    async def _start(self, target: Target) -> tuple[Execution, Call] | None:
+        """Start a job in one statement, where nothing stands out about it; else nothing has changed."""
+        job_id, site_id, engine_id, holder = target
+        key = self._key(job_id, 0)
+        started = await self._persist(
+            lambda connection: store.start_job(
+                connection,
+                scope=Scope.of(site_id),
+                target=(job_id, engine_id, holder),
+                site_id=site_id,
+                external_id=key,
+                app_types=list(self.apps),
+            ),
+            self.database.connection,
+        )
+        if started is None:
+            return None
+        job = HoldRow(started.app_types, False, False, True, *started[1:5])
+        execution = Execution(job_id, site_id, job, engine_id, holder, {})
+        call = Call(
+            self.apps[job.app_types[0]],
+            key,
+            _request(execution, key),
+            closes_circuit=False,
+            run=(started.run_id, started.run_created_at),
+        )
+        return execution, call
+
+    async def _finish(self, execution: Execution, values: dict[str, Any]) -> None:
+        """End a job in one statement."""
+        if not await self._persist(
+            lambda connection: store.finish_job(connection, scope=execution.scope, values=values),
+            self.database.connection,
+        ):
+            raise HoldLost
 
     async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
         job_id, site_id, engine_id, holder = target
@@ -154,7 +208,9 @@ class Runner:
             await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
             self._seen_batches.add(job.batch_id)
         earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
-        execution = Execution(job_id, site_id, job, holder, earlier, cancelled=job.cancel_requested)
+        execution = Execution(
+            job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
+        )
         return await self._next_call(transaction, execution)
 
     async def _earlier_runs(
@@ -212,18 +268,7 @@ class Runner:
     async def _finish_run(
         self, transaction: Connection, execution: Execution, key: str, answer: Answer
     ) -> None:
-        values = {
-            "site_id": execution.site_id,
-            "external_id": key,
-            "status": answer.status,
-            "tokens": answer.tokens,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
-            "model": answer.model,
-            "response": answer.response,
-            "latency_ms": answer.latency_ms,
-            "error": answer.error,
-        }
+        values = {"site_id": execution.site_id, "external_id": key, **_values_of(answer)}
         await store.finish_run(transaction, scope=execution.scope, values=values)
 
     async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
@@ -244,7 +289,10 @@ class Runner:
     async def admit(self) -> None:
         """Give the engine as many jobs as may run now, and complete the batches that have ended."""
         async with self.database.transaction() as transaction:
-            await queue.lock_admission(transaction)
+            if not await queue.lock_admission(transaction):
+                # Whoever admits now may not have seen the place that came free.
+                self.freed.set()
+                return
             await queue.queue_batches(transaction)
             waiting = await queue.list_waiting(
                 transaction, app_types=list(self.apps), site_limit=self.site_limit
@@ -308,6 +356,40 @@ def _after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
         tokens=execution.tokens + answer.tokens,
         error=None if answer.status == "success" else f"{app}: {answer.error or answer.status}",
     )
+
+
+def _values_of(answer: Answer) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "tokens": answer.tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "model": answer.model,
+        "response": answer.response,
+        "latency_ms": answer.latency_ms,
+        "error": answer.error,
+    }
+
+
+def _values_of_end(execution: Execution, call: Call, answer: Answer) -> dict[str, Any] | None:
+    """What FINISH_JOB writes, where this answer ends the job and tells nothing of the app's circuit."""
+    if call.run is None or answer.is_fault or (answer.status == "success" and call.closes_circuit):
+        return None
+    after = _after(execution, answer, cancelled=False)
+    status = _end_of(after)
+    if status is None:
+        return None
+    return {
+        "job_id": execution.job_id,
+        "engine_id": execution.engine_id,
+        "holder": execution.holder,
+        "run_id": call.run[0],
+        "run_created_at": call.run[1],
+        **_values_of(answer),
+        "job_status": status,
+        "job_error": after.error,
+        "job_tokens": after.tokens,
+    }
 
 
 def _end_of(execution: Execution) -> str | None:
