@@ -104,8 +104,8 @@ HOLD_JOB = SiteStatement(
     FROM hold LEFT JOIN job ON true"""
 )
 
-# What HOLD_JOB, START_BATCH, CHECK_CIRCUIT and START_RUN do, at once, for the plain case: a job that nobody has
-# run before, whose first app has no failures to its name. Anything else gives no row and changes nothing.
+# What HOLD_JOB, START_BATCH, CHECK_CIRCUIT and START_RUN do, at once, for the plain case: a job that nobody
+# has run before, whose first app has no failures to its name. Anything else gives no row and changes nothing.
 START_JOB = SiteStatement(
     """
     WITH place AS (

@@ -104,7 +104,8 @@ class Runner:
     async def run_job(self, job_id: int, site_id: str, engine_id: int) -> bool:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
 
-        Gives whether the engine's job has been ended with it. Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
+        Gives whether the engine's job has been ended with it. Raises Unavailable where the database stays
+        away, and AppsMissing; the engine then tries again.
         """
         target = (job_id, site_id, engine_id, uuid4())
         is_ended = False
