@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ import psycopg
 from procrastinate import exceptions, jobs
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.manager import JobManager
-from psycopg_pool import PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from db.pool import PoolSettings
+from db.pool import Connection, PoolSettings
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _SIGNS_OF_LIFE_PER_LEASE = 3
 # How soon a job is tried again after a fault that is not its own, such as a database that was gone.
 _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
+_TRUSTED_SECONDS = 1.0
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
 
 # Tells whether the engine's job has been ended with what the job has written.
@@ -152,6 +154,7 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
 
     return procrastinate.PsycopgConnector(
         conninfo=dsn,
+        pool_factory=_pool,
         kwargs={
             "application_name": "runglass worker",
             "connect_timeout": max(2, round(settings.connect_seconds)),
@@ -162,3 +165,15 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
         max_size=max(2, min(concurrency, 4)),
         timeout=settings.wait_seconds,
     )
+
+
+def _pool(**settings: Any) -> AsyncConnectionPool[Any]:
+    settings |= {"connection_class": Connection, "check": _check}
+    return AsyncConnectionPool(**settings)
+
+
+async def _check(connection: Connection) -> None:
+    # procrastinate asks with each use whether a connection lives, one round trip more for every job.
+    if time.monotonic() - connection.answered_at > _TRUSTED_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
+    connection.answered_at = time.monotonic()
