@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import procrastinate
@@ -46,7 +46,7 @@ class _AlwaysAgain(procrastinate.BaseRetryStrategy):
 
 
 class _EngineJobs(JobManager):
-    """Leaves out the end of jobs that have been ended already."""
+    """Leaves out the end of jobs that have been ended already, here or by a worker that took them over."""
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
         super().__init__(connector)
@@ -56,12 +56,22 @@ class _EngineJobs(JobManager):
         if job.id in self.ended:
             self.ended.discard(job.id)
             return
-        try:
+        with _unless_gone():
             await super().finish_job(job, status, delete_job)
-        except exceptions.ConnectorException as error:
-            # Another worker has taken it over meanwhile and come to its end.
-            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
-                raise
+
+    async def retry_job(self, job: jobs.Job, *args: Any, **options: Any) -> None:
+        with _unless_gone():
+            await super().retry_job(job, *args, **options)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Generator[None, None, None]:
+    try:
+        yield
+    except exceptions.ConnectorException as error:
+        # The functions of the engine raise so where a job is no longer there.
+        if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+            raise
 
 
 class JobEngine:

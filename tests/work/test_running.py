@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from tests.conftest import Api, Store
@@ -96,3 +97,24 @@ def test_a_job_its_last_call_and_the_engines_job_end_in_one_transaction(
 
     counts = "count(*) AS ends, count(DISTINCT transaction) AS transactions"
     assert store.rows(f"SELECT {counts} FROM runglass.ends") == [{"ends": 4, "transactions": 1}]
+
+
+def test_an_answer_is_written_after_what_held_its_place_meanwhile(
+    dsn: str, api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    apps.behave("chat", apps.hang)
+    workers.start()
+    job = retry(api, store.job(app_chain=["chat"]))
+    apps.wait_for(1)
+    with psycopg.connect(dsn) as other:
+        other.execute("UPDATE runglass.job_queue SET cancel_requested = true WHERE job_id = %s", (job,))
+        apps.release()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        eventually(lambda: store.value(waiting, (other.info.dbname,)) == 1, "the worker waits for the place")
+
+    eventually(ended(store, job), "the job ends")
+
+    # It had come to its end, so there was nothing left to stop.
+    assert store.value("SELECT status FROM biz.ai_trigger_jobs WHERE id = %s", (job,)) == "success"
+    assert store.value("SELECT status FROM biz.ai_run_logs") == "success"
+    assert store.value("SELECT count(*) FROM runglass.job_queue") == 0
