@@ -51,15 +51,23 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=1000)
-    jobs = parser.parse_args().jobs
-    with tempfile.TemporaryDirectory() as folder, embedded.start(Path(folder) / "data") as server:
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        # As root, another account runs the server.
+        Path(folder).chmod(0o755)
+        measure(Path(folder), wanted)
+
+
+def measure(folder: Path, wanted: argparse.Namespace) -> None:
+    """Measure on a server whose data lies in this folder."""
+    with embedded.start(folder / "data") as server:
         dsn = server.dsn()
         asyncio.run(apply_migrations(dsn))
         with one_ms_app() as url:
-            environment = settings(Path(folder), dsn, url)
+            environment = settings(folder, dsn, url)
             print("workers  jobs/s")
             for workers in (1, 2, 4):
-                print(f"{workers:7}  {rate(dsn, environment, workers, jobs):6.0f}", flush=True)
+                print(f"{workers:7}  {rate(dsn, environment, workers, wanted.jobs):6.0f}", flush=True)
 
 
 @contextlib.contextmanager
