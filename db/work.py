@@ -39,24 +39,6 @@ class HoldRow(NamedTuple):
     batch_id: UUID | None
 
 
-class StartedRow(NamedTuple):
-    """A job that has been started for the first time, and the row of its first call."""
-
-    app_types: list[str]
-    event_type: str
-    member_id: str | None
-    payload: Any
-    batch_id: UUID | None
-    run_id: int
-    run_created_at: datetime
-
-
-class FinishedRow(NamedTuple):
-    """The job that has ended."""
-
-    job_id: int
-
-
 class EarlierRunRow(NamedTuple):
     """A call that an earlier execution of the job made."""
 
@@ -104,78 +86,6 @@ HOLD_JOB = SiteStatement(
     FROM hold LEFT JOIN job ON true"""
 )
 
-# What HOLD_JOB, START_BATCH, CHECK_CIRCUIT and START_RUN do, at once, for the plain case: a job that nobody
-# has run before, whose first app has no failures to its name. Anything else gives no row and changes nothing.
-START_JOB = SiteStatement(
-    """
-    WITH place AS (
-        SELECT job_id, app_types FROM runglass.job_queue
-        WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s AND holder IS NULL AND NOT cancel_requested
-          AND app_types <> '{}' AND app_types <@ %(apps)s::text[]
-        FOR UPDATE
-    ), job AS (
-        UPDATE biz.ai_trigger_jobs AS started
-        SET status = 'running', started_at = coalesce(started_at, now())
-        FROM place
-        WHERE started.id = place.job_id AND status = 'pending' AND {scope} AND NOT EXISTS (
-            SELECT FROM runglass.app_circuits AS circuit WHERE circuit.app_type = place.app_types[1]
-        ) AND NOT EXISTS (
-            SELECT FROM runglass.run_external_ids AS known
-            WHERE known.site_id = %(site_id)s AND known.external_id = %(external_id)s
-        )
-        RETURNING started.id, event_type, member_id::text AS member, payload, batch_id, place.app_types
-    ), hold AS (
-        UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM job WHERE queue.job_id = job.id
-    ), batch AS (
-        UPDATE runglass.batches AS batch SET status = 'running', started_at = now() FROM job
-        WHERE batch.id = job.batch_id AND batch.status = 'confirmed'
-    ), run AS (
-        INSERT INTO biz.ai_run_logs (
-            site_id, app_type, trigger_type, member_id, tokens_used, status, external_id, trigger_job_id,
-            created_at
-        )
-        SELECT made.site_id, made.app_type, made.trigger_type, made.member_id, 0, 'running',
-            made.external_id, made.trigger_job_id, now()
-        FROM job CROSS JOIN LATERAL jsonb_populate_record(NULL::biz.ai_run_logs, jsonb_build_object(
-            'site_id', %(site_id)s::text, 'app_type', job.app_types[1], 'trigger_type', job.event_type,
-            'member_id', job.member, 'external_id', %(external_id)s::text, 'trigger_job_id', job.id
-        )) AS made
-        RETURNING id, created_at
-    ), claimed AS (
-        INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
-        SELECT %(site_id)s, %(external_id)s, id, created_at FROM run
-    )
-    SELECT app_types, event_type, member, payload, batch_id, run.id, run.created_at FROM job CROSS JOIN run"""
-)
-
-# What CHECK_HOLD, FINISH_RUN, END_JOB and the engine's own end of its job do, at once. Without the hold it
-# gives no row and changes nothing.
-FINISH_JOB = SiteStatement(
-    """
-    WITH hold AS (
-        SELECT job_id FROM runglass.job_queue
-        WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE
-    ), run AS (
-        UPDATE biz.ai_run_logs AS run SET
-            status = %(status)s, tokens_used = %(tokens)s, prompt_tokens = %(prompt_tokens)s,
-            completion_tokens = %(completion_tokens)s, model = %(model)s, response_text = %(response)s,
-            latency_ms = %(latency_ms)s, error_message = %(error)s, finished_at = now()
-        FROM hold
-        WHERE run.id = %(run_id)s AND run.created_at = %(run_created_at)s AND {scope}
-    ), job AS (
-        UPDATE biz.ai_trigger_jobs AS job
-        SET status = %(job_status)s, error_message = %(job_error)s, tokens_used = %(job_tokens)s,
-            finished_at = now()
-        FROM hold WHERE job.id = hold.job_id
-    ), place AS (
-        DELETE FROM runglass.job_queue AS queue USING hold WHERE queue.job_id = hold.job_id
-    ), engine AS (
-        DELETE FROM procrastinate.procrastinate_jobs AS engine USING hold WHERE engine.id = %(engine_id)s
-    )
-    SELECT job_id FROM hold""",
-    column="run.site_id",
-)
-
 CHECK_HOLD: LiteralString = """
 SELECT cancel_requested FROM runglass.job_queue
 WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
@@ -215,7 +125,7 @@ START_RUN = SiteStatement(
         INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
         SELECT %(site_id)s, %(external_id)s, id, created_at FROM added
     )
-    SELECT count(*) FROM added"""
+    SELECT id, created_at FROM added"""
 )
 
 FINISH_RUN = SiteStatement(
@@ -276,39 +186,6 @@ async def hold_job(
     return await fetch_one(connection, HoldRow, HOLD_JOB, scope, values)
 
 
-async def start_job(
-    connection: Connection,
-    *,
-    scope: Scope,
-    target: tuple[int, int, UUID],
-    site_id: str,
-    external_id: str,
-    app_types: Sequence[str],
-) -> StartedRow | None:
-    """Start a job (its id, the engine's id of it, and the holder) and its first call; None where not plain.
-
-    `app_types` are the apps that this worker can call. Without a row nothing has changed: see `hold_job`.
-    """
-    job_id, engine_id, holder = target
-    values = {
-        "job_id": job_id,
-        "engine_id": engine_id,
-        "holder": holder,
-        "site_id": site_id,
-        "external_id": external_id,
-        "apps": list(app_types),
-    }
-    return await fetch_one(connection, StartedRow, START_JOB, scope, values)
-
-
-async def finish_job(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> bool:
-    """Write what came of a job's last call and how it ended; False where the hold is lost.
-
-    `values` are the parameters of `FINISH_JOB`. It ends the engine's job as well.
-    """
-    return await fetch_one(connection, FinishedRow, FINISH_JOB, scope, values) is not None
-
-
 class HoldCheck:
     """Whether an execution still holds its job, asked now and read later. The hold is locked meanwhile."""
 
@@ -348,13 +225,25 @@ async def list_earlier_runs(
     return await fetch_all(connection, EarlierRunRow, LIST_EARLIER_RUNS, scope, values)
 
 
-async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> None:
+class RunStart:
+    """The row of a call that is being added, asked for now and read later."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    async def run(self) -> tuple[int, datetime] | None:
+        """Its id and time of creation; None where the same call had one."""
+        row = await self._cursor.fetchone()
+        return None if row is None else (row[0], row[1])
+
+
+async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> RunStart:
     """Add the row of a call, unless the same call has one.
 
     `run` has the table's column names, among them site_id, external_id and status.
     """
     values = {"run": Jsonb(run), "site_id": run["site_id"], "external_id": run["external_id"]}
-    await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()})
+    return RunStart(await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()}))
 
 
 async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:

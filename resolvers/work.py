@@ -10,12 +10,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from db import batches, queue
+from db import batches, plain_jobs, queue
 from db import work as store
 from db.errors import StatementTimeout, Unavailable
 from db.pool import Connection, Database
@@ -23,6 +22,17 @@ from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
+from resolvers.executions import (
+    Call,
+    Execution,
+    after,
+    answer_of,
+    end_of,
+    request_of,
+    run_row,
+    values_of,
+    values_of_end,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,47 +55,6 @@ class HoldLost(Exception):
 
 # A job: its id, its site, the engine's id of it, and who runs it.
 Target = tuple[int, str, int, UUID]
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One execution of a job, as far as it has come."""
-
-    job_id: int
-    site_id: str
-    job: HoldRow
-    engine_id: int
-    holder: UUID
-    earlier: Mapping[str, EarlierRunRow]
-    cancelled: bool = False
-    position: int = 0
-    # The answer of the app before, which is the input of the next one.
-    answer: str | None = None
-    tokens: int = 0
-    error: str | None = None
-
-    @property
-    def scope(self) -> Scope:
-        """The site of the job."""
-        return Scope.of(self.site_id)
-
-    @property
-    def chain(self) -> list[str]:
-        """The apps in order."""
-        return self.job.app_types
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that is to be made, and has its row."""
-
-    app: App
-    key: str
-    request: dict[str, Any]
-    # Whether a success has failures to make good.
-    closes_circuit: bool
-    # The row, by its id and time of creation, where that is known.
-    run: tuple[int, datetime] | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +98,7 @@ class Runner:
         while begun is not None:
             execution, call = begun
             answer = await self.client.call(call.app, call.request, call.key)
-            if values := _values_of_end(execution, call, answer):
+            if values := values_of_end(execution, call, answer):
                 await self._finish(execution, values)
                 return True
             begun = await self._persist(
@@ -161,7 +130,7 @@ class Runner:
         job_id, site_id, engine_id, holder = target
         key = self._key(job_id, 0)
         started = await self._persist(
-            lambda connection: store.start_job(
+            lambda connection: plain_jobs.start_job(
                 connection,
                 scope=Scope.of(site_id),
                 target=(job_id, engine_id, holder),
@@ -178,7 +147,7 @@ class Runner:
         call = Call(
             self.apps[job.app_types[0]],
             key,
-            _request(execution, key),
+            request_of(execution, key),
             closes_circuit=False,
             run=(started.run_id, started.run_created_at),
         )
@@ -187,7 +156,7 @@ class Runner:
     async def _finish(self, execution: Execution, values: dict[str, Any]) -> None:
         """End a job in one statement."""
         if not await self._persist(
-            lambda connection: store.finish_job(connection, scope=execution.scope, values=values),
+            lambda connection: plain_jobs.finish_job(connection, scope=execution.scope, values=values),
             self.database.connection,
         ):
             raise HoldLost
@@ -237,25 +206,26 @@ class Runner:
         cancelled = await hold.cancelled()
         if cancelled is None:
             raise HoldLost
-        return await self._next_call(transaction, _after(execution, answer, cancelled))
+        return await self._next_call(transaction, after(execution, answer, cancelled))
 
     async def _next_call(
         self, transaction: Connection, execution: Execution
     ) -> tuple[Execution, Call] | None:
-        while (status := _end_of(execution)) is None:
+        while (status := end_of(execution)) is None:
             key = self._key(execution.job_id, execution.position)
             known = execution.earlier.get(key)
             if known and known.status != "running":
-                execution = _after(execution, _answer_of(known), execution.cancelled)
+                execution = after(execution, answer_of(known), execution.cancelled)
                 continue
             app = self.apps[execution.chain[execution.position]]
-            await store.start_run(transaction, scope=execution.scope, run=_run_row(execution, key))
+            started = await store.start_run(transaction, scope=execution.scope, run=run_row(execution, key))
             circuit = await store.check_circuit(transaction, app_type=app.name, probe_seconds=app.budget)
             if circuit.allows:
-                return execution, Call(app, key, _request(execution, key), circuit.has_failed)
+                request = request_of(execution, key)
+                return execution, Call(app, key, request, circuit.has_failed, await started.run())
             answer = Answer("circuit_open", error="not called: the app has failed too often")
             await self._finish_run(transaction, execution, key, answer)
-            execution = _after(execution, answer, execution.cancelled)
+            execution = after(execution, answer, execution.cancelled)
         await store.end_job(
             transaction,
             scope=execution.scope,
@@ -269,7 +239,7 @@ class Runner:
     async def _finish_run(
         self, transaction: Connection, execution: Execution, key: str, answer: Answer
     ) -> None:
-        values = {"site_id": execution.site_id, "external_id": key, **_values_of(answer)}
+        values = {"site_id": execution.site_id, "external_id": key, **values_of(answer)}
         await store.finish_run(transaction, scope=execution.scope, values=values)
 
     async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
@@ -345,90 +315,3 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
         log.warning("the worker waits: %s", error)
     except Exception:
         log.exception("a step of the worker failed and will be tried again")
-
-
-def _after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
-    app = execution.chain[execution.position]
-    return replace(
-        execution,
-        cancelled=cancelled,
-        position=execution.position + 1,
-        answer=answer.response,
-        tokens=execution.tokens + answer.tokens,
-        error=None if answer.status == "success" else f"{app}: {answer.error or answer.status}",
-    )
-
-
-def _values_of(answer: Answer) -> dict[str, Any]:
-    return {
-        "status": answer.status,
-        "tokens": answer.tokens,
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "model": answer.model,
-        "response": answer.response,
-        "latency_ms": answer.latency_ms,
-        "error": answer.error,
-    }
-
-
-def _values_of_end(execution: Execution, call: Call, answer: Answer) -> dict[str, Any] | None:
-    """What FINISH_JOB writes, where this answer ends the job and tells nothing of the app's circuit."""
-    if call.run is None or answer.is_fault or (answer.status == "success" and call.closes_circuit):
-        return None
-    after = _after(execution, answer, cancelled=False)
-    status = _end_of(after)
-    if status is None:
-        return None
-    return {
-        "job_id": execution.job_id,
-        "engine_id": execution.engine_id,
-        "holder": execution.holder,
-        "run_id": call.run[0],
-        "run_created_at": call.run[1],
-        **_values_of(answer),
-        "job_status": status,
-        "job_error": after.error,
-        "job_tokens": after.tokens,
-    }
-
-
-def _end_of(execution: Execution) -> str | None:
-    """The status with which the job has ended; None while an app is still to be called."""
-    if execution.error is not None:
-        return "failed"
-    if execution.position == len(execution.chain):
-        return "success"
-    return "cancelled" if execution.cancelled else None
-
-
-def _answer_of(run: EarlierRunRow) -> Answer:
-    status: Any = run.status
-    return Answer(status, tokens=run.tokens_used, response=run.response_text, error=run.error_message)
-
-
-def _request(execution: Execution, key: str) -> dict[str, Any]:
-    job = execution.job
-    return {
-        "job": f"job_{execution.job_id}",
-        "app": execution.chain[execution.position],
-        "site": execution.site_id,
-        "member": job.member_id,
-        "event": job.event_type,
-        "payload": job.payload,
-        "input": execution.answer,
-        "idempotencyKey": key,
-    }
-
-
-def _run_row(execution: Execution, key: str) -> dict[str, Any]:
-    job = execution.job
-    return {
-        "site_id": execution.site_id,
-        "app_type": execution.chain[execution.position],
-        "trigger_type": job.event_type,
-        "member_id": job.member_id,
-        "status": "running",
-        "external_id": key,
-        "trigger_job_id": execution.job_id,
-    }
