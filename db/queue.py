@@ -42,6 +42,12 @@ class AppCountRow(NamedTuple):
     jobs: int
 
 
+class LockRow(NamedTuple):
+    """Whether a lock was free."""
+
+    is_locked: bool
+
+
 class EngineIdRow(NamedTuple):
     """The id of a job of the engine."""
 
@@ -71,7 +77,7 @@ SELECT procrastinate.procrastinate_defer_jobs_v1(ARRAY[
 
 LEAVE_QUEUE: LiteralString = "DELETE FROM runglass.job_queue WHERE job_id = %(job_id)s"
 
-LOCK_ADMISSION: LiteralString = "SELECT pg_advisory_xact_lock(%(key)s)"
+LOCK_ADMISSION: LiteralString = "SELECT pg_try_advisory_xact_lock(%(key)s)"
 
 BATCHES_TO_QUEUE = SiteStatement(
     """
@@ -242,9 +248,10 @@ async def leave_queue(connection: Connection, *, job_id: int) -> None:
     await connection.execute(LEAVE_QUEUE, {"job_id": job_id})
 
 
-async def lock_admission(connection: Connection) -> None:
-    """Wait until no other transaction admits jobs, and keep it so until this one ends."""
-    await connection.execute(LOCK_ADMISSION, {"key": ADMISSION_LOCK})
+async def lock_admission(connection: Connection) -> bool:
+    """Keep other transactions from admitting jobs until this one ends; False where one does so now."""
+    rows = await fetch_plain(connection, LockRow, LOCK_ADMISSION, {"key": ADMISSION_LOCK})
+    return rows[0].is_locked
 
 
 async def queue_batches(connection: Connection) -> None:

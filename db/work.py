@@ -9,6 +9,7 @@ biz.ai_trigger_jobs, biz.ai_run_logs, runglass.run_external_ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -124,7 +125,7 @@ START_RUN = SiteStatement(
         INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
         SELECT %(site_id)s, %(external_id)s, id, created_at FROM added
     )
-    SELECT count(*) FROM added"""
+    SELECT id, created_at FROM added"""
 )
 
 FINISH_RUN = SiteStatement(
@@ -224,13 +225,25 @@ async def list_earlier_runs(
     return await fetch_all(connection, EarlierRunRow, LIST_EARLIER_RUNS, scope, values)
 
 
-async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> None:
+class RunStart:
+    """The row of a call that is being added, asked for now and read later."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    async def run(self) -> tuple[int, datetime] | None:
+        """Its id and time of creation; None where the same call had one."""
+        row = await self._cursor.fetchone()
+        return None if row is None else (row[0], row[1])
+
+
+async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> RunStart:
     """Add the row of a call, unless the same call has one.
 
     `run` has the table's column names, among them site_id, external_id and status.
     """
     values = {"run": Jsonb(run), "site_id": run["site_id"], "external_id": run["external_id"]}
-    await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()})
+    return RunStart(await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()}))
 
 
 async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from db import batches, queue, trigger_jobs
+from db import batch_retries, batches, queue, trigger_jobs
 from db.batches import BatchRow
 from db.pool import Database
 from db.trigger_jobs import TriggerJobRow
@@ -99,9 +99,9 @@ async def retry_batch(
             raise NotFound("There is no such batch.")
         if batch.finished_at is None or batch.confirmed_at is None:
             raise Conflict("Only a batch that has run to its end can be retried.")
-        if await batches.has_unfinished_retry(transaction, scope=caller.scope, batch_id=batch_id):
+        if await batch_retries.has_unfinished_retry(transaction, scope=caller.scope, batch_id=batch_id):
             raise Conflict("A retry of this batch has not ended yet.")
-        failed = await batches.failed_part(transaction, scope=caller.scope, batch_id=batch_id)
+        failed = await batch_retries.failed_part(transaction, scope=caller.scope, batch_id=batch_id)
         if not failed:
             raise Conflict("Nothing of this batch is left to retry.")
         estimates = await estimate_apps(
@@ -109,12 +109,11 @@ async def retry_batch(
         )
         spending = Spending.of(batch.site_id, estimated_tokens(estimates))
         spent = await admit(transaction, caller, spending, override=override)
-        retry = await batches.insert_retry_batch(
+        retry = await batch_retries.insert_retry_batch(
             transaction,
             scope=caller.scope,
             batch_id=batch_id,
             app_types=[row.app_type for row in failed],
-            member_ids=sorted({member for row in failed for member in row.member_ids}),
             estimated_tokens=total_tokens(estimates),
             app_estimates=estimates,
             actor=caller.name,
