@@ -21,6 +21,7 @@ from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
+from resolvers.chains import call_key
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Execution:
 
     @property
     def chain(self) -> list[str]:
-        """The apps in order."""
+        """The apps to call, in order."""
         return self.job.app_types
 
 
@@ -155,7 +156,7 @@ class Runner:
             self._seen_batches.add(job.batch_id)
         earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
         execution = Execution(job_id, site_id, job, holder, earlier, cancelled=job.cancel_requested)
-        return await self._next_call(transaction, execution)
+        return await self._next_call(transaction, await _with_input(transaction, execution))
 
     async def _earlier_runs(
         self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
@@ -239,7 +240,7 @@ class Runner:
             )
 
     def _key(self, job_id: int, position: int) -> str:
-        return f"{self.installation.hex[:12]}-job_{job_id}-{position}"
+        return call_key(self.installation, job_id, position)
 
     async def admit(self) -> None:
         """Give the engine as many jobs as may run now, and complete the batches that have ended."""
@@ -296,6 +297,17 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
         log.warning("the worker waits: %s", error)
     except Exception:
         log.exception("a step of the worker failed and will be tried again")
+
+
+async def _with_input(transaction: Connection, execution: Execution) -> Execution:
+    """With the answer that the first app gets, where the job goes on with what another has begun."""
+    run_id = execution.job.input_run_id
+    if run_id is None:
+        return execution
+    answer = await store.get_answer(transaction, scope=execution.scope, run_id=run_id)
+    if answer is None:
+        return replace(execution, error="the answer that it was to go on with is no longer there")
+    return replace(execution, answer=answer.response_text)
 
 
 def _after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
