@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Api, Client, Store
+from tests.mutations.test_retry_job import asked_meanwhile
 from tests.work.conftest import enqueue
 
 CANCEL_JOBS = """
@@ -147,6 +148,20 @@ def test_many_at_once_stop_each_job_once(api: Api, store: Store) -> None:
     assert sum(answer["cancelJobs"]["count"] for answer in answers) == 10
     assert store.rows(QUEUE) == []
     assert store.value("SELECT count(*) FROM runglass.audit_log") == 1
+
+
+def test_a_job_that_a_worker_is_about_to_start_is_asked_to_stop(api: Api, store: Store, dsn: str) -> None:
+    """A worker locks the place in the queue, then the job; in another order the two would block each other."""
+    job = enqueue(store)
+    answer = asked_meanwhile(
+        api,
+        Store(dsn),
+        lock="SELECT job_id FROM runglass.job_queue FOR UPDATE",
+        request=(CANCEL_JOBS, {"input": {"jobIds": ids(job), "reason": "r"}}),
+        change="UPDATE biz.ai_trigger_jobs SET status = 'running'",
+    )["cancelJobs"]
+    assert answer["results"][0]["job"]["status"] == "RUNNING"
+    assert store.rows(QUEUE) == [{"job_id": job, "cancel_requested": True}]
 
 
 def test_jobs_of_other_sites_look_as_if_they_did_not_exist(api: Api, store: Store) -> None:

@@ -105,8 +105,28 @@ def test_the_change_is_audited(api: Api, store: Store) -> None:
     assert entry["after"] == {"retry": job + 1, "attempt": 2}
 
 
+def asked_meanwhile(
+    api: Api, other: Store, *, lock: str, request: tuple[str, dict[str, Any]], change: str
+) -> dict[str, Any]:
+    """The data of a request that comes while another transaction holds locks, and then makes a change."""
+
+    async def ask() -> dict[str, Any]:
+        with other.connection.transaction():
+            other.rows(lock)
+            answer = asyncio.ensure_future(api.post(*request))
+            await asyncio.to_thread(eventually, lambda: other.value(WAITING) == 1, "the request waits")
+            other.rows("SET LOCAL lock_timeout = '5s'")
+            other.rows(change)
+        return (await answer).json()["data"]
+
+    try:
+        return api.runner.run(ask())
+    finally:
+        other.connection.close()
+
+
 WAITING = """
-SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
 """
 RESUME_JOB = """
 mutation ($id: ID!) {
@@ -117,11 +137,13 @@ mutation ($id: ID!) {
 """
 
 
-def ran(store: Store, job: int, *statuses: str) -> list[int]:
+def ran(store: Store, job: int, *statuses: str, **values: Any) -> list[int]:
     """Add the runs of a job whose apps our workers called, in the order of its chain; gives their ids."""
     installation = store.value("SELECT id FROM runglass.installation").hex[:12]
     return [
-        store.run(trigger_job_id=job, status=status, external_id=f"{installation}-job_{job}-{position}")
+        store.run(
+            trigger_job_id=job, status=status, external_id=f"{installation}-job_{job}-{position}", **values
+        )
         for position, status in enumerate(statuses)
     ]
 
@@ -253,18 +275,12 @@ def test_a_retry_waits_for_who_retries_the_batch_of_the_job(api: Api, store: Sto
         expires_at=datetime.now(UTC),
     )
     job = store.job(batch_id=batch)
-    other = Store(dsn)
-
-    async def both() -> dict[str, Any]:
-        with other.connection.transaction():
-            other.rows("SELECT id FROM runglass.batches FOR UPDATE")
-            request = asyncio.ensure_future(api.post(RETRY_JOB, {"id": f"job_{job}"}))
-            await asyncio.to_thread(eventually, lambda: store.value(WAITING) == 1, "the retry waits")
-            other.job(retry_of_id=job, status="pending")
-        return (await request).json()["data"]["retryJob"]
-
-    try:
-        answer = api.runner.run(both())
-    finally:
-        other.connection.close()
+    answer = asked_meanwhile(
+        api,
+        Store(dsn),
+        lock="SELECT id FROM runglass.batches FOR UPDATE",
+        request=(RETRY_JOB, {"id": f"job_{job}"}),
+        change=f"INSERT INTO biz.ai_trigger_jobs (site_id, event_type, status, retry_of_id)"
+        f" VALUES ('berlin', 'e', 'pending', {job})",
+    )["retryJob"]
     assert answer["message"] == "A retry of this job is still waiting or running."

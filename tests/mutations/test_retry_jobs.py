@@ -332,6 +332,17 @@ def test_jobs_of_other_sites_look_as_if_they_did_not_exist(api: Api, store: Stor
     assert store.value("SELECT count(*) FROM biz.ai_trigger_jobs WHERE site_id = 'tokyo'") == 1
 
 
+@pytest.mark.parametrize("given", [{"jobIds": ["job_1"]}, {"filter": {}}])
+def test_a_job_of_another_site_that_calls_itself_a_retry_stands_in_no_way(
+    api: Api, store: Store, given: dict[str, Any]
+) -> None:
+    """As nothing but a fault or an attack would make it."""
+    store.job()
+    store.job(site_id="tokyo", retry_of_id=1, attempt=40, status="pending")
+    answer = retry(api.as_key(role="operator", sites=["berlin"]), **given)
+    assert (answer["count"], answer["results"][0]["job"]["attempt"]) == (1, 2)
+
+
 def test_what_was_done_is_audited_for_each_site(api: Api, store: Store) -> None:
     one, two = store.job(), store.job()
     other = store.job(site_id="paris")
