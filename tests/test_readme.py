@@ -1,4 +1,4 @@
-"""README's first query and mutation run as they stand there."""
+"""What README and the pages of docs/ show runs as it stands there."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def test_the_first_mutation_runs_as_pasted(api: Api, repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
     mutation = re.findall(r"```graphql\n(.*?)```", readme, re.DOTALL)[0]
     assert api.data(mutation)["ackAlert"] == {"code": "NOT_FOUND", "message": "There is no such alert."}
+
+
+def test_what_the_page_on_retrying_shows_runs_as_pasted(api: Api, store: Store, repository: Path) -> None:
+    store.job(created_at="2026-11-24T09:00:00Z")
+    page = (repository / "docs/steering.md").read_text(encoding="utf-8")
+    one, many = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
+    assert one["retryJob"]["code"] == "NOT_FOUND"
+    assert (many["retryJobs"]["matched"], many["retryJobs"]["count"]) == (1, 0)

@@ -151,7 +151,7 @@ def test_many_at_once_stop_each_job_once(api: Api, store: Store) -> None:
 
 
 def test_a_job_that_a_worker_is_about_to_start_is_asked_to_stop(api: Api, store: Store, dsn: str) -> None:
-    """A worker locks the place in the queue, then the job; in another order the two would block each other."""
+    """A worker locks the place in the queue, then the job; in another order they would block each other."""
     job = enqueue(store)
     answer = asked_meanwhile(
         api,
