@@ -265,7 +265,6 @@ def test_the_largest_id(api: Api, field: str) -> None:
         {"filter": {"createdAt": {"from": "10000-01-01T00:00:00Z"}}},
         {"filter": {"status": ["NO"]}},
         {"filter": {}, "reason": "\0"},
-        {"jobIds": ["job_1"], "reason": SURROGATE},
         {"filter": {}, "limit": 2**31},
         {"filter": {}, "limit": -(2**31)},
         {"jobIds": [None]},
