@@ -37,7 +37,7 @@ class HoldRow(NamedTuple):
     payload: Any
     batch_id: UUID | None
     # The run whose answer is the first app's input, where the job goes on with what another has begun.
-    input_run_id: int | None
+    input_run_id: int | None = None
 
 
 class EarlierRunRow(NamedTuple):
