@@ -47,7 +47,8 @@ START_JOB = SiteStatement(
         UPDATE biz.ai_trigger_jobs AS started
         SET status = 'running', started_at = coalesce(started_at, now())
         FROM place
-        WHERE started.id = place.job_id AND status = 'pending' AND {scope} AND NOT EXISTS (
+        WHERE started.id = place.job_id AND status = 'pending' AND input_run_id IS NULL AND {scope}
+          AND NOT EXISTS (
             SELECT FROM runglass.app_circuits AS circuit WHERE circuit.app_type = place.app_types[1]
         ) AND NOT EXISTS (
             SELECT FROM runglass.run_external_ids AS known

@@ -1,54 +1,16 @@
-"""Stopping what was started, and running the failed part of a batch again."""
+"""Steering a batch: stopping it, and running its failed part again."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from db import batch_retries, batches, queue, trigger_jobs
+from db import batch_retries, batches, queue
 from db.batches import BatchRow
 from db.pool import Database
-from db.trigger_jobs import TriggerJobRow
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound
 from resolvers.estimates import estimate_apps, estimated_tokens, total_tokens
 from resolvers.spending import Spending, admit
-
-
-async def cancel_job(database: Database, caller: Caller, job_id: int) -> TriggerJobRow:
-    """End a job that waits, or have one that runs on our workers stop before its next app.
-
-    Gives the job: cancelled, or still running until the app that works on it has answered. Raises NotFound,
-    or Conflict where the job has ended or another dispatcher runs it.
-    """
-    async with database.transaction() as transaction:
-        place = await queue.lock_place(transaction, scope=caller.scope, job_id=job_id)
-        job = await trigger_jobs.lock_trigger_job(transaction, scope=caller.scope, job_id=job_id)
-        if job is None:
-            raise NotFound("There is no such job.")
-        if job.status == "pending":
-            reason = f"cancelled by {caller.name}"
-            changed = await trigger_jobs.cancel_pending_job(
-                transaction, scope=caller.scope, job_id=job_id, reason=reason
-            )
-            job = changed or job
-            if place is not None:
-                await queue.leave_queue(transaction, job_id=job_id)
-                await queue.ask_for_admission(transaction)
-        elif job.status == "running" and place is not None:
-            await queue.request_cancel(transaction, scope=caller.scope, job_id=job_id)
-        elif job.status == "running":
-            raise Conflict("This job is run by another dispatcher; only that one can stop it.")
-        else:
-            raise Conflict(f"This job has ended already; it is {job.status or 'without a status'}.")
-        await audit(
-            transaction,
-            caller,
-            "cancelJob",
-            ("job", job_id),
-            site_id=job.site_id,
-            after={"status": job.status},
-        )
-    return job
 
 
 async def cancel_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
+from resolvers.chains import call_key
 from resolvers.executions import (
     Call,
     Execution,
@@ -181,7 +182,7 @@ class Runner:
         execution = Execution(
             job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
         )
-        return await self._next_call(transaction, execution)
+        return await self._next_call(transaction, await _with_input(transaction, execution))
 
     async def _earlier_runs(
         self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
@@ -255,7 +256,7 @@ class Runner:
             )
 
     def _key(self, job_id: int, position: int) -> str:
-        return f"{self.installation.hex[:12]}-job_{job_id}-{position}"
+        return call_key(self.installation, job_id, position)
 
     async def admit(self) -> None:
         """Give the engine as many jobs as may run now, and complete the batches that have ended."""
@@ -315,3 +316,14 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
         log.warning("the worker waits: %s", error)
     except Exception:
         log.exception("a step of the worker failed and will be tried again")
+
+
+async def _with_input(transaction: Connection, execution: Execution) -> Execution:
+    """With the answer that the first app gets, where the job goes on with what another has begun."""
+    run_id = execution.job.input_run_id
+    if run_id is None:
+        return execution
+    answer = await store.get_answer(transaction, scope=execution.scope, run_id=run_id)
+    if answer is None:
+        return replace(execution, error="the answer that it was to go on with is no longer there")
+    return replace(execution, answer=answer.response_text)

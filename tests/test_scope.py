@@ -59,6 +59,7 @@ ALLOWED = {
     ("rollups.py", "fold"): "VACUUM reads no row for anybody",
     ("run_logs.py", "CLAIM_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
     ("run_logs.py", "LOCK_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
+    ("trigger_jobs.py", "_FRAGMENTS"): "a part of statements with a scope; a retry is of its job's own site",
     ("work.py", "CHECK_HOLD"): "by the secret of the execution that holds the job",
 }
 
