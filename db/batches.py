@@ -60,14 +60,6 @@ class BatchCountsRow(NamedTuple):
     tokens_used: int
 
 
-class FailedAppRow(NamedTuple):
-    """What of a batch has failed at one app, or before it came to that app."""
-
-    app_type: str
-    member_ids: list[str]
-    calls: int
-
-
 @dataclass(frozen=True, slots=True)
 class BatchFilter:
     """Conditions on batches, all of which must hold. Times are half-open: from <= created_at < to."""
@@ -130,7 +122,7 @@ INSERT_BATCH_JOBS = SiteStatement(
     column="batch.site_id",
 )
 
-# Reads the index of (batch_id, status) alone. Jobs that were stopped or skipped count as failed.
+# Reads the index of a batch's jobs alone. Jobs that were stopped or skipped count as failed.
 COUNT_BATCH_JOBS = SiteStatement(
     """
     SELECT batch.id, jobs.* FROM unnest(%(ids)s::uuid[]) AS batch(id) CROSS JOIN LATERAL (
@@ -144,16 +136,21 @@ COUNT_BATCH_JOBS = SiteStatement(
     ) AS jobs"""
 )
 
-# The later of two last jobs sees that both have ended, because each looks after its own commit.
+# The later of two last jobs sees that both have ended, because each looks after its own commit. This is asked
+# very often: so it looks into the queue first, then from the last job backward, where unfinished ones are.
 SETTLE_BATCHES = SiteStatement(
     """
     WITH ended AS MATERIALIZED (
         SELECT id FROM runglass.batches
         WHERE status IN ('confirmed', 'running', 'cancelled') AND finished_at IS NULL AND {scope}
-          AND NOT EXISTS (
-            SELECT FROM biz.ai_trigger_jobs AS job
-            WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
-          )
+          AND CASE
+            WHEN EXISTS (SELECT FROM runglass.job_queue AS queue WHERE queue.batch_id = batches.id) THEN false
+            ELSE (
+                SELECT true FROM biz.ai_trigger_jobs AS job
+                WHERE job.batch_id = batches.id AND job.status IN ('pending', 'running')
+                ORDER BY job.created_at DESC, job.id DESC LIMIT 1
+            ) IS NULL
+          END
         FOR UPDATE SKIP LOCKED
     ), counted AS (
         SELECT ended.id,
@@ -184,59 +181,6 @@ CANCEL_PENDING_JOBS = SiteStatement(
     """
     UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
     WHERE batch_id = %(id)s AND status = 'pending' AND {scope}"""
-)
-
-HAS_UNFINISHED_RETRY = SiteStatement(
-    """
-    SELECT count(*) FROM runglass.batches
-    WHERE retry_of_id = %(id)s AND status IN ('confirmed', 'running') AND {scope}"""
-)
-
-# What has been retried since, with success or not yet ended, is left out.
-FAILED_PART = SiteStatement(
-    """
-    SELECT app, array_agg(DISTINCT member_id::text), count(*)::integer
-    FROM (
-        SELECT unnest(runglass.chain_apps(to_jsonb(job.app_chain))) AS app, job.member_id
-        FROM biz.ai_trigger_jobs AS job
-        WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
-            SELECT FROM biz.ai_trigger_jobs AS retry
-            WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
-        ) AND {scope}
-    ) AS failed GROUP BY app ORDER BY app""",
-    column="job.site_id",
-)
-
-INSERT_RETRY_BATCH = SiteStatement(
-    f"""
-    INSERT INTO runglass.batches (
-        site_id, app_types, member_ids, status, estimated_calls, estimated_tokens, app_estimates, created_by,
-        expires_at, confirmed_by, confirmed_at, retry_of_id
-    )
-    SELECT site_id, %(app_types)s::text[], %(member_ids)s::text[], 'confirmed', %(calls)s,
-        %(tokens)s, %(estimates)s, %(actor)s, now(), %(actor)s, now(), id
-    FROM runglass.batches WHERE id = %(id)s AND {{scope}}
-    RETURNING {BATCH_COLUMNS}"""
-)
-
-INSERT_RETRY_JOBS = SiteStatement(
-    """
-    INSERT INTO biz.ai_trigger_jobs (
-        site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,
-        retry_of_id, attempt, created_at, reserved_tokens
-    )
-    SELECT job.site_id, job.event_type, job.connector_type, job.member_id, job.payload, job.app_chain, true,
-        'pending', %(new_id)s, job.id, coalesce(job.attempt, 1) + 1, now(), (
-            SELECT jsonb_object_agg(app.app_type, app.mean_tokens)
-            FROM jsonb_to_recordset(%(estimates)s) AS app(app_type text, mean_tokens float8)
-            WHERE app.app_type = ANY(runglass.chain_apps(to_jsonb(job.app_chain)))
-        )
-    FROM biz.ai_trigger_jobs AS job
-    WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
-        SELECT FROM biz.ai_trigger_jobs AS retry
-        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
-    ) AND {scope}""",
-    column="job.site_id",
 )
 
 _FRAGMENTS: dict[str, LiteralString] = {"created_by": "created_by = %(created_by)s", **CREATED_RANGE}
@@ -358,46 +302,3 @@ async def cancel_pending_jobs(connection: Connection, *, scope: Scope, batch_id:
     """End the jobs of a batch that wait; gives how many."""
     values = {"id": batch_id, "reason": reason, **scope.parameters()}
     return (await connection.execute(CANCEL_PENDING_JOBS.sql(scope), values)).rowcount
-
-
-async def has_unfinished_retry(connection: Connection, *, scope: Scope, batch_id: UUID) -> bool:
-    """Whether another batch that repeats this one's failed part has not ended."""
-    return await fetch_count(connection, HAS_UNFINISHED_RETRY, scope, {"id": batch_id}) > 0
-
-
-async def failed_part(connection: Connection, *, scope: Scope, batch_id: UUID) -> list[FailedAppRow]:
-    """The calls of a batch whose jobs failed or were cancelled and have not been retried, app by app."""
-    return await fetch_all(connection, FailedAppRow, FAILED_PART, scope, {"id": batch_id})
-
-
-async def insert_retry_batch(
-    connection: Connection,
-    *,
-    scope: Scope,
-    batch_id: UUID,
-    app_types: Sequence[str],
-    member_ids: Sequence[str],
-    estimated_tokens: int,
-    app_estimates: Sequence[dict[str, Any]],
-    actor: str,
-) -> BatchRow | None:
-    """Add a confirmed batch for the failed part of another, with its jobs and what they reserve."""
-    values = {
-        "id": batch_id,
-        "app_types": list(app_types),
-        "member_ids": list(member_ids),
-        "calls": sum(app["calls"] for app in app_estimates),
-        "tokens": estimated_tokens,
-        "estimates": Jsonb(list(app_estimates)),
-        "actor": actor,
-    }
-    batch = await fetch_one(connection, BatchRow, INSERT_RETRY_BATCH, scope, values)
-    if batch is not None:
-        jobs = {
-            "id": batch_id,
-            "new_id": batch.id,
-            "estimates": values["estimates"],
-            **scope.parameters(),
-        }
-        await connection.execute(INSERT_RETRY_JOBS.sql(scope), jobs)
-    return batch

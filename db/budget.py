@@ -4,11 +4,9 @@ reservations: a job's `reserved_tokens` count while it is pending or running.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple
-
-from psycopg.types.json import Jsonb
+from typing import LiteralString, NamedTuple
 
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count, fetch_one
@@ -110,10 +108,6 @@ SUM_RESERVED = SiteStatement(
     GROUP BY app.name"""
 )
 
-RESERVE_FOR_JOB = SiteStatement(
-    "UPDATE biz.ai_trigger_jobs SET reserved_tokens = %(tokens)s WHERE id = %(id)s AND {scope}"
-)
-
 
 async def get_budgets(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[BudgetRow]:
     """The budgets with these ids that lie in the scope, in no order."""
@@ -194,11 +188,3 @@ async def reserved_by_app(connection: Connection, *, scope: Scope) -> dict[str, 
     """Tokens reserved for the unfinished jobs of these sites, by app."""
     rows = await fetch_all(connection, ReservedRow, SUM_RESERVED, scope, {})
     return {row.app_type: row.tokens for row in rows}
-
-
-async def reserve_for_job(
-    transaction: Connection, *, scope: Scope, job_id: int, tokens_by_app: Mapping[str, float]
-) -> None:
-    """Reserve tokens for a job until it is no longer pending or running."""
-    values: dict[str, Any] = {"id": job_id, "tokens": Jsonb(dict(tokens_by_app))}
-    await transaction.execute(RESERVE_FOR_JOB.sql(scope), {**values, **scope.parameters()})

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import procrastinate
 import psycopg
 from procrastinate import exceptions, jobs
-from psycopg_pool import PoolTimeout
+from procrastinate.connector import BaseAsyncConnector
+from procrastinate.manager import JobManager
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from db.pool import PoolSettings
+from db.pool import Connection, PoolSettings
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +29,11 @@ _SIGNS_OF_LIFE_PER_LEASE = 3
 # How soon a job is tried again after a fault that is not its own, such as a database that was gone.
 _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
+_TRUSTED_SECONDS = 1.0
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
 
-RunJob = Callable[[int, str, int], Awaitable[None]]
+# Tells whether the engine's job has been ended with what the job has written.
+RunJob = Callable[[int, str, int], Awaitable[bool]]
 Admit = Callable[[], Awaitable[None]]
 
 
@@ -38,6 +43,35 @@ class _AlwaysAgain(procrastinate.BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: jobs.Job) -> procrastinate.RetryDecision:
         interrupted = isinstance(exception, asyncio.CancelledError)
         return procrastinate.RetryDecision(retry_in={"seconds": 0 if interrupted else _RETRY_SECONDS})
+
+
+class _EngineJobs(JobManager):
+    """Leaves out the end of jobs that have been ended already, here or by a worker that took them over."""
+
+    def __init__(self, connector: BaseAsyncConnector) -> None:
+        super().__init__(connector)
+        self.ended: set[int] = set()
+
+    async def finish_job(self, job: jobs.Job, status: jobs.Status, delete_job: bool) -> None:
+        if job.id in self.ended:
+            self.ended.discard(job.id)
+            return
+        with _unless_gone():
+            await super().finish_job(job, status, delete_job)
+
+    async def retry_job(self, job: jobs.Job, *args: Any, **options: Any) -> None:
+        with _unless_gone():
+            await super().retry_job(job, *args, **options)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Generator[None, None, None]:
+    try:
+        yield
+    except exceptions.ConnectorException as error:
+        # The functions of the engine raise so where a job is no longer there.
+        if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+            raise
 
 
 class JobEngine:
@@ -57,13 +91,17 @@ class JobEngine:
         self._concurrency = concurrency
         self._lease = lease_seconds
         self._grace = grace_seconds
-        self._app = procrastinate.App(connector=_connector(dsn, settings, concurrency))
+        connector = _connector(dsn, settings, concurrency)
+        self._app = procrastinate.App(connector=connector)
+        self._app.job_manager = ending = _EngineJobs(connector)
         again = _AlwaysAgain()
 
         @self._app.task(name="run_job", queue=QUEUE, pass_context=True, retry=again)
         async def _run_job(context: procrastinate.JobContext, job_id: int, site_id: str) -> None:
             # A job that was fetched has an id.
-            await run_job(job_id, site_id, context.job.id or 0)
+            engine_id = context.job.id or 0
+            if await run_job(job_id, site_id, engine_id):
+                ending.ended.add(engine_id)
 
         @self._app.task(name="admit", queue=QUEUE, retry=again)
         async def _admit() -> None:
@@ -120,9 +158,13 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.set_autocommit(True)
         await connection.execute("SET search_path = procrastinate, pg_catalog")
+        # What a crash of the server undoes here (who has fetched what) the lease brings back; and a job's own
+        # writes, which do wait for the disk, take everything before them along.
+        await connection.execute("SET synchronous_commit = off")
 
     return procrastinate.PsycopgConnector(
         conninfo=dsn,
+        pool_factory=_pool,
         kwargs={
             "application_name": "runglass worker",
             "connect_timeout": max(2, round(settings.connect_seconds)),
@@ -133,3 +175,15 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
         max_size=max(2, min(concurrency, 4)),
         timeout=settings.wait_seconds,
     )
+
+
+def _pool(**settings: Any) -> AsyncConnectionPool[Any]:
+    settings |= {"connection_class": Connection, "check": _check}
+    return AsyncConnectionPool(**settings)
+
+
+async def _check(connection: Connection) -> None:
+    # procrastinate asks with each use whether a connection lives, one round trip more for every job.
+    if time.monotonic() - connection.answered_at > _TRUSTED_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
+    connection.answered_at = time.monotonic()

@@ -39,6 +39,7 @@ from db.trigger_jobs import (
     count_jobs_of_parents,
     get_trigger_jobs,
     list_jobs_of_parents,
+    list_roots,
 )
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -186,6 +187,11 @@ class Loaders:
         return self._get("retries_of_jobs", partial(self._load_pages, load))
 
     @property
+    def roots_of_jobs(self) -> Loader[int, int]:
+        """The id of the first job of a line of retries, by the id of any of its jobs."""
+        return self._get("roots_of_jobs", self._roots_of_jobs)
+
+    @property
     def jobs_of_batches(self) -> Loader[PageKey, Page[TriggerJobRow]]:
         """One page of the jobs of a batch, by (batch id, page)."""
         load = partial(self._jobs_of_parents, "batch_id")
@@ -247,6 +253,10 @@ class Loaders:
         self, connection: Connection, job_ids: list[int], page: PageRequest
     ) -> dict[int, Page[RunLogRow]]:
         return await list_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, page=page)
+
+    async def _roots_of_jobs(self, job_ids: Sequence[int]) -> dict[int, int]:
+        async with self._database.connection() as connection:
+            return await list_roots(connection, scope=self._scope, ids=job_ids)
 
     async def _jobs_of_parents(
         self, column: ParentColumn, connection: Connection, parents: list[Any], page: PageRequest

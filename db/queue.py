@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
-from db.pool import Connection, fetch_count, fetch_one, fetch_plain
+from db.pool import Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import EVERY_SITE, Scope, SiteStatement
 
 # Any constant will do that no other lock uses; whoever admits jobs holds it.
@@ -42,6 +42,12 @@ class AppCountRow(NamedTuple):
     jobs: int
 
 
+class LockRow(NamedTuple):
+    """Whether a lock was free."""
+
+    is_locked: bool
+
+
 class EngineIdRow(NamedTuple):
     """The id of a job of the engine."""
 
@@ -49,16 +55,16 @@ class EngineIdRow(NamedTuple):
 
 
 class PlaceRow(NamedTuple):
-    """A job's place in the queue, and whether a worker has started it."""
+    """A job's place in the queue."""
 
     job_id: int
-    is_held: bool
 
 
 ENQUEUE_JOB = SiteStatement(
     """
     INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank)
-    SELECT id, site_id::text, runglass.chain_apps(to_jsonb(app_chain)), %(rank)s
+    SELECT id, site_id::text, (runglass.chain_apps(to_jsonb(app_chain)))[1 + coalesce(chain_start, 0):],
+        %(rank)s
     FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND status = 'pending' AND {scope}
     ON CONFLICT DO NOTHING"""
 )
@@ -71,7 +77,7 @@ SELECT procrastinate.procrastinate_defer_jobs_v1(ARRAY[
 
 LEAVE_QUEUE: LiteralString = "DELETE FROM runglass.job_queue WHERE job_id = %(job_id)s"
 
-LOCK_ADMISSION: LiteralString = "SELECT pg_advisory_xact_lock(%(key)s)"
+LOCK_ADMISSION: LiteralString = "SELECT pg_try_advisory_xact_lock(%(key)s)"
 
 BATCHES_TO_QUEUE = SiteStatement(
     """
@@ -198,15 +204,19 @@ FORGET_TAKEN = SiteStatement(
     ) AND {scope}"""
 )
 
+GET_PLACES = SiteStatement("SELECT job_id FROM runglass.job_queue WHERE job_id = ANY(%(ids)s) AND {scope}")
+
 # Locks in the order in which a worker does: first the place in the queue, then the job.
-LOCK_PLACE = SiteStatement(
+LOCK_PLACES = SiteStatement(
     """
-    SELECT job_id, holder IS NOT NULL FROM runglass.job_queue
-    WHERE job_id = %(job_id)s AND {scope} FOR UPDATE"""
+    SELECT job_id FROM runglass.job_queue WHERE job_id = ANY(%(ids)s) AND {scope}
+    ORDER BY job_id FOR UPDATE"""
 )
 
-REQUEST_CANCEL = SiteStatement(
-    "UPDATE runglass.job_queue SET cancel_requested = true WHERE job_id = %(job_id)s AND {scope}"
+LEAVE_PLACES = SiteStatement("DELETE FROM runglass.job_queue WHERE job_id = ANY(%(ids)s) AND {scope}")
+
+REQUEST_CANCELS = SiteStatement(
+    "UPDATE runglass.job_queue SET cancel_requested = true WHERE job_id = ANY(%(ids)s) AND {scope}"
 )
 
 LOCK_BATCH_PLACES = SiteStatement(
@@ -242,9 +252,10 @@ async def leave_queue(connection: Connection, *, job_id: int) -> None:
     await connection.execute(LEAVE_QUEUE, {"job_id": job_id})
 
 
-async def lock_admission(connection: Connection) -> None:
-    """Wait until no other transaction admits jobs, and keep it so until this one ends."""
-    await connection.execute(LOCK_ADMISSION, {"key": ADMISSION_LOCK})
+async def lock_admission(connection: Connection) -> bool:
+    """Keep other transactions from admitting jobs until this one ends; False where one does so now."""
+    rows = await fetch_plain(connection, LockRow, LOCK_ADMISSION, {"key": ADMISSION_LOCK})
+    return rows[0].is_locked
 
 
 async def queue_batches(connection: Connection) -> None:
@@ -284,14 +295,28 @@ async def give_back_stalled(connection: Connection, *, lease_seconds: float) -> 
     return cursor.rowcount
 
 
-async def lock_place(connection: Connection, *, scope: Scope, job_id: int) -> PlaceRow | None:
-    """A job's place in the queue, locked; None where it has none. Lock it before the job itself."""
-    return await fetch_one(connection, PlaceRow, LOCK_PLACE, scope, {"job_id": job_id})
+async def get_places(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> set[int]:
+    """Which of these jobs have a place in the queue."""
+    return {
+        row.job_id for row in await fetch_all(connection, PlaceRow, GET_PLACES, scope, {"ids": list(ids)})
+    }
 
 
-async def request_cancel(connection: Connection, *, scope: Scope, job_id: int) -> None:
-    """Have a running job stop before its next app."""
-    await connection.execute(REQUEST_CANCEL.sql(scope), {"job_id": job_id, **scope.parameters()})
+async def lock_places(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> set[int]:
+    """Which of these jobs have a place in the queue, locked. Lock these before the jobs themselves."""
+    return {
+        row.job_id for row in await fetch_all(connection, PlaceRow, LOCK_PLACES, scope, {"ids": list(ids)})
+    }
+
+
+async def leave_places(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> None:
+    """Take jobs out of the queue, which frees their places."""
+    await connection.execute(LEAVE_PLACES.sql(scope), {"ids": list(ids), **scope.parameters()})
+
+
+async def request_cancels(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> None:
+    """Have running jobs stop before their next app."""
+    await connection.execute(REQUEST_CANCELS.sql(scope), {"ids": list(ids), **scope.parameters()})
 
 
 async def cancel_places(connection: Connection, *, scope: Scope, batch_id: UUID) -> int:

@@ -1,4 +1,7 @@
-"""Trigger jobs: an event, and the chain of apps that it starts. Table: biz.ai_trigger_jobs."""
+"""Trigger jobs: an event, and the chain of apps that it starts.
+
+Tables: biz.ai_trigger_jobs, and runglass.batches to hold the batches of jobs that are retried.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,19 @@ from datetime import datetime
 from typing import Any, Literal, LiteralString, NamedTuple
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from db.conditions import CREATED_RANGE, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_one
+from db.pool import ChildCount, Connection, fetch_all, fetch_count
 from db.scope import Scope, SiteStatement
 
 
 class TriggerJobRow(NamedTuple):
-    """A job. `app_chain` is a list of app types, or text where an adopted table stores it as text."""
+    """A job. `app_chain` is a list of app types, or text where an adopted table stores it as text.
+
+    Of the chain, the first `chain_start` apps are not called; the next one gets the answer of `input_run_id`.
+    """
 
     id: int
     site_id: str
@@ -29,6 +37,8 @@ class TriggerJobRow(NamedTuple):
     error_message: str | None
     attempt: int
     retry_of_id: int | None
+    chain_start: int
+    input_run_id: int | None
     batch_id: UUID | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -45,50 +55,106 @@ class TriggerJobFilter:
     is_forced: bool | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    # Without a retry that has succeeded, or not ended.
+    is_unretried: Literal[True] | None = None
+
+
+class RetryRequest(NamedTuple):
+    """A retry that is to be made: of which job, what it reserves by app, and where its chain begins."""
+
+    job_id: int
+    tokens: dict[str, float]
+    chain_start: int
+    input_run_id: int | None
+
+
+class JobIdRow(NamedTuple):
+    """The id of a job."""
+
+    id: int
+
+
+class RootRow(NamedTuple):
+    """A job, and the first one of its line of retries."""
+
+    job_id: int
+    root_id: int
 
 
 JOB_COLUMNS: LiteralString = """
     id, site_id::text, event_type, connector_type, member_id::text, payload, to_jsonb(app_chain),
     coalesce(is_forced, false), coalesce(status, ''), error_message, coalesce(attempt, 1),
-    retry_of_id, batch_id, started_at, finished_at, created_at"""
+    retry_of_id, coalesce(chain_start, 0), input_run_id, batch_id, started_at, finished_at, created_at"""
 
 GET_TRIGGER_JOBS = SiteStatement(
     f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {{scope}}"
 )
 
-LOCK_TRIGGER_JOB = SiteStatement(
-    f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = %(id)s AND {{scope}} FOR UPDATE"
+# In the order of their ids, so that no two transactions wait for each other.
+LOCK_TRIGGER_JOBS = SiteStatement(
+    f"""
+    SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {{scope}}
+    ORDER BY id FOR UPDATE"""
 )
 
-UNFINISHED_RETRY = SiteStatement(
-    f"""
-    SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs
-    WHERE retry_of_id = %(id)s AND status IN ('pending', 'running') AND {{scope}}
-    ORDER BY created_at DESC, id DESC LIMIT 1"""
+# Retrying the failed part of a batch locks the batch, not its jobs.
+HOLD_BATCHES_OF_JOBS = SiteStatement(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM runglass.batches WHERE id = ANY(%(batch_ids)s) AND {scope} ORDER BY id FOR KEY SHARE
+    ) AS held"""
+)
+
+UNFINISHED_RETRIES = SiteStatement(
+    """
+    SELECT DISTINCT job.id FROM biz.ai_trigger_jobs AS job
+    JOIN biz.ai_trigger_jobs AS retry ON retry.retry_of_id = job.id AND retry.site_id = job.site_id
+    WHERE job.id = ANY(%(ids)s) AND retry.status IN ('pending', 'running') AND {scope}""",
+    column="job.site_id",
 )
 
 # Copies column by column, so that it works whatever types an adopted table has.
-INSERT_RETRY = SiteStatement(
+INSERT_RETRIES = SiteStatement(
     f"""
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status,
-        retry_of_id, attempt, created_at
+        retry_of_id, attempt, created_at, reserved_tokens, chain_start, input_run_id
     )
-    SELECT site_id, event_type, connector_type, member_id, payload, app_chain, true, 'pending',
-        id, 1 + greatest(coalesce(attempt, 1), (
+    SELECT job.site_id, event_type, connector_type, member_id, payload, app_chain, true, 'pending',
+        job.id, 1 + greatest(coalesce(attempt, 1), (
             SELECT max(retry.attempt) FROM biz.ai_trigger_jobs AS retry
             WHERE retry.retry_of_id = job.id AND retry.site_id = job.site_id
-        )), now()
-    FROM biz.ai_trigger_jobs AS job
-    WHERE id = %(id)s AND {{scope}}
+        )), now(), wanted.tokens, nullif(wanted.chain_start, 0), wanted.input_run_id
+    FROM jsonb_to_recordset(%(wanted)s) AS wanted(
+        place integer, job_id bigint, tokens jsonb, chain_start integer, input_run_id bigint
+    )
+    JOIN biz.ai_trigger_jobs AS job ON job.id = wanted.job_id
+    WHERE {{scope}}
+    ORDER BY wanted.place
+    RETURNING {JOB_COLUMNS}""",
+    column="job.site_id",
+)
+
+CANCEL_PENDING_JOBS = SiteStatement(
+    f"""
+    UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
+    WHERE id = ANY(%(ids)s) AND status = 'pending' AND {{scope}}
     RETURNING {JOB_COLUMNS}"""
 )
 
-CANCEL_PENDING_JOB = SiteStatement(
-    f"""
-    UPDATE biz.ai_trigger_jobs SET status = 'cancelled', error_message = %(reason)s, finished_at = now()
-    WHERE id = %(id)s AND status = 'pending' AND {{scope}}
-    RETURNING {JOB_COLUMNS}"""
+# A retry is younger than what it repeats, so the first of a line has its least id; and no line is endless,
+# whatever others have written.
+ROOTS_OF_JOBS = SiteStatement(
+    """
+    WITH RECURSIVE line AS (
+        SELECT id AS job_id, id, retry_of_id FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {scope}
+        UNION ALL
+        SELECT line.job_id, former.id, former.retry_of_id FROM line CROSS JOIN LATERAL (
+            SELECT id, retry_of_id FROM biz.ai_trigger_jobs
+            WHERE id = line.retry_of_id AND id < line.id AND {scope}
+        ) AS former
+    )
+    SELECT job_id, min(id) FROM line GROUP BY job_id"""
 )
 
 COUNT_SKIPPED_DUPLICATES = SiteStatement(
@@ -117,6 +183,11 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "member_id": "member_id = %(member_id)s",
     "is_forced": "is_forced = %(is_forced)s",
     **CREATED_RANGE,
+    "is_unretried": """NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS retry
+        WHERE retry.retry_of_id = ai_trigger_jobs.id AND retry.site_id = ai_trigger_jobs.site_id
+          AND retry.status IN ('pending', 'running', 'success')
+    )""",
 }
 
 
@@ -211,25 +282,42 @@ async def count_jobs_of_parents(
     }
 
 
-async def lock_trigger_job(connection: Connection, *, scope: Scope, job_id: int) -> TriggerJobRow | None:
-    """The job, locked until the transaction ends, or None where it is not in the scope."""
-    return await fetch_one(connection, TriggerJobRow, LOCK_TRIGGER_JOB, scope, {"id": job_id})
+async def lock_trigger_jobs(
+    connection: Connection, *, scope: Scope, ids: Sequence[int]
+) -> list[TriggerJobRow]:
+    """The jobs with these ids that lie in the scope, locked until the transaction ends."""
+    return await fetch_all(connection, TriggerJobRow, LOCK_TRIGGER_JOBS, scope, {"ids": list(ids)})
 
 
-async def get_unfinished_retry(connection: Connection, *, scope: Scope, job_id: int) -> TriggerJobRow | None:
-    """A retry of the job that is still pending or running, if there is one."""
-    return await fetch_one(connection, TriggerJobRow, UNFINISHED_RETRY, scope, {"id": job_id})
+async def hold_batches(connection: Connection, *, scope: Scope, ids: Sequence[UUID]) -> None:
+    """Keep others from retrying these batches until the transaction ends. Lock the jobs before."""
+    await fetch_count(connection, HOLD_BATCHES_OF_JOBS, scope, {"batch_ids": list(ids)})
 
 
-async def insert_retry(connection: Connection, *, scope: Scope, job_id: int) -> TriggerJobRow | None:
-    """Add a pending, forced copy of the job that points back to it, one attempt further."""
-    return await fetch_one(connection, TriggerJobRow, INSERT_RETRY, scope, {"id": job_id})
+async def list_unfinished_retries(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> set[int]:
+    """Which of these jobs have a retry that is still pending or running."""
+    return {
+        row.id for row in await fetch_all(connection, JobIdRow, UNFINISHED_RETRIES, scope, {"ids": list(ids)})
+    }
 
 
-async def cancel_pending_job(
-    connection: Connection, *, scope: Scope, job_id: int, reason: str
-) -> TriggerJobRow | None:
-    """End a job that waits; None where it does not wait any more."""
-    return await fetch_one(
-        connection, TriggerJobRow, CANCEL_PENDING_JOB, scope, {"id": job_id, "reason": reason}
-    )
+async def insert_retries(
+    connection: Connection, *, scope: Scope, wanted: Sequence[RetryRequest]
+) -> list[TriggerJobRow]:
+    """Add pending, forced copies of jobs that point back to them, one attempt further, in this order."""
+    rows = [{"place": place, **request._asdict()} for place, request in enumerate(wanted)]
+    return await fetch_all(connection, TriggerJobRow, INSERT_RETRIES, scope, {"wanted": Jsonb(rows)})
+
+
+async def cancel_pending_jobs(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], reason: str
+) -> list[TriggerJobRow]:
+    """End those of these jobs that wait, and give them, in no order."""
+    values = {"ids": list(ids), "reason": reason}
+    return await fetch_all(connection, TriggerJobRow, CANCEL_PENDING_JOBS, scope, values)
+
+
+async def list_roots(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> dict[int, int]:
+    """For each of these jobs, the first of its line of retries that can be seen: itself where it is none."""
+    rows = await fetch_all(connection, RootRow, ROOTS_OF_JOBS, scope, {"ids": list(ids)})
+    return {row.job_id: row.root_id for row in rows}

@@ -9,6 +9,7 @@ biz.ai_trigger_jobs, biz.ai_run_logs, runglass.run_external_ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class HoldRow(NamedTuple):
     member_id: str | None
     payload: Any
     batch_id: UUID | None
+    # The run whose answer is the first app's input, where the job goes on with what another has begun.
+    input_run_id: int | None = None
 
 
 class EarlierRunRow(NamedTuple):
@@ -46,6 +49,20 @@ class EarlierRunRow(NamedTuple):
     response_text: str | None
     error_message: str | None
     tokens_used: int
+
+
+class CallRow(NamedTuple):
+    """A call of a job: its key, its run, and how that ended."""
+
+    external_id: str
+    run_id: int
+    status: str
+
+
+class AnswerRow(NamedTuple):
+    """What an app answered."""
+
+    response_text: str | None
 
 
 class CircuitRow(NamedTuple):
@@ -79,9 +96,10 @@ HOLD_JOB = SiteStatement(
         FROM before
         WHERE id = before.job_id
           AND (status = 'pending' OR (status = 'running' AND before.holder IS NOT NULL)) AND {scope}
-        RETURNING id, event_type, member_id::text, payload, batch_id
+        RETURNING id, event_type, member_id::text, payload, batch_id, input_run_id
     )
-    SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload, batch_id
+    SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload,
+        batch_id, input_run_id
     FROM hold LEFT JOIN job ON true"""
 )
 
@@ -102,6 +120,14 @@ LIST_EARLIER_RUNS = SiteStatement(
     FROM biz.ai_run_logs
     WHERE trigger_job_id = %(job_id)s AND external_id = ANY(%(external_ids)s) AND {scope}"""
 )
+
+LIST_CALLS = SiteStatement(
+    """
+    SELECT external_id, id, status FROM biz.ai_run_logs
+    WHERE trigger_job_id = ANY(%(job_ids)s) AND external_id = ANY(%(external_ids)s) AND {scope}"""
+)
+
+GET_ANSWER = SiteStatement("SELECT response_text FROM biz.ai_run_logs WHERE id = %(run_id)s AND {scope}")
 
 # The same call again, after a crash, finds its row by its external id. The values take the types of the
 # table's own columns, which an adopted one may have chosen otherwise.
@@ -124,7 +150,7 @@ START_RUN = SiteStatement(
         INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
         SELECT %(site_id)s, %(external_id)s, id, created_at FROM added
     )
-    SELECT count(*) FROM added"""
+    SELECT id, created_at FROM added"""
 )
 
 FINISH_RUN = SiteStatement(
@@ -224,13 +250,38 @@ async def list_earlier_runs(
     return await fetch_all(connection, EarlierRunRow, LIST_EARLIER_RUNS, scope, values)
 
 
-async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> None:
+async def list_calls(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], external_ids: Sequence[str]
+) -> list[CallRow]:
+    """The calls of these jobs that have one of these keys, in no order."""
+    values = {"job_ids": list(job_ids), "external_ids": list(external_ids)}
+    return await fetch_all(connection, CallRow, LIST_CALLS, scope, values)
+
+
+async def get_answer(connection: Connection, *, scope: Scope, run_id: int) -> AnswerRow | None:
+    """What an app answered in a run; None where there is no such run any more."""
+    return await fetch_one(connection, AnswerRow, GET_ANSWER, scope, {"run_id": run_id})
+
+
+class RunStart:
+    """The row of a call that is being added, asked for now and read later."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
+        self._cursor = cursor
+
+    async def run(self) -> tuple[int, datetime] | None:
+        """Its id and time of creation; None where the same call had one."""
+        row = await self._cursor.fetchone()
+        return None if row is None else (row[0], row[1])
+
+
+async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]) -> RunStart:
     """Add the row of a call, unless the same call has one.
 
     `run` has the table's column names, among them site_id, external_id and status.
     """
     values = {"run": Jsonb(run), "site_id": run["site_id"], "external_id": run["external_id"]}
-    await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()})
+    return RunStart(await connection.execute(START_RUN.sql(scope), {**values, **scope.parameters()}))
 
 
 async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:

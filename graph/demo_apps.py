@@ -1,7 +1,9 @@
 """Simulated apps for `serve --demo`: a process of their own behind HTTP on loopback, and a worker.
 
 The apps answer as those of the demo data do: most at once, some slowly, some not at all. What an app does
-with a call follows from its idempotency key alone, so that the same call has the same fate again.
+with a call follows from its idempotency key, so that the same call has the same fate again. A member may be
+named after a fate (answer-1, hang-2) to have it, and fails-once-1 is refused in the first job that calls for
+it.
 """
 
 from __future__ import annotations
@@ -60,8 +62,28 @@ def fate_of(key: str) -> tuple[str, Random]:
     return "answer", random
 
 
+_NAMED_FATES = frozenset(fate for fate, _ in FATES) | {"answer"}
+
+
+class Fates:
+    """What becomes of calls, also of those for members who are named after a fate."""
+
+    def __init__(self) -> None:
+        self._first_keys: dict[tuple[str, str], str] = {}
+
+    def of(self, app: str, member: str | None, key: str) -> tuple[str, Random]:
+        """What becomes of a call; the same call again has the same fate."""
+        drawn, random = fate_of(key)
+        named = (member or "").rpartition("-")[0]
+        if named == "fails-once":
+            first = self._first_keys.setdefault((app, member or ""), key)
+            return ("refuse" if key == first else "answer"), random
+        return (named if named in _NAMED_FATES else drawn), random
+
+
 def make_demo_app(secret: str) -> Starlette:
     """The simulated apps: POST /NAME calls one, GET /NAME/results asks for a slow answer."""
+    fates = Fates()
 
     def is_genuine(request: Request, body: bytes) -> bool:
         timestamp = request.headers.get("x-runglass-timestamp", "")
@@ -80,7 +102,9 @@ def make_demo_app(secret: str) -> Starlette:
             return JSONResponse({"error": "the signature is wrong or old"}, 401)
         if app is None:
             return JSONResponse({"error": "there is no such app"}, 404)
-        return await _respond(app, request.headers.get("idempotency-key", ""))
+        key = request.headers.get("idempotency-key", "")
+        fate, random = fates.of(app.name, json.loads(body).get("member"), key)
+        return await _respond(app, fate, random)
 
     async def result(request: Request) -> Response:
         if not is_genuine(request, b""):
@@ -95,8 +119,7 @@ def make_demo_app(secret: str) -> Starlette:
     )
 
 
-async def _respond(app: App, key: str) -> Response:
-    fate, random = fate_of(key)
+async def _respond(app: App, fate: str, random: Random) -> Response:
     if fate == "hang":
         await asyncio.sleep(TIMEOUT_SECONDS * 10)
     if fate == "poll":

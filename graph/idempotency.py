@@ -24,6 +24,7 @@ from graph.ids import Kind
 from graph.types.api_keys import CreatedApiKey
 from resolvers.errors import Conflict, NotFound
 from resolvers.idempotency import MAX_KEY, KeyedRequest, once
+from resolvers.selection import SteeredJobs
 
 # A mutation's resolver: annotated with the class of its input and, as its return, the class of what it gives.
 Change = Callable[[Context, Any], Awaitable[Any]]
@@ -106,6 +107,8 @@ def _kept(result: Any) -> dict[str, Any]:
 async def _given_again(context: Context, success: type, kept: dict[str, Any]) -> Any:
     if issubclass(success, _SHOWN_ONCE):
         raise Conflict("This was done under the same idempotencyKey; its result was shown once.")
+    if issubclass(success, SteeredJobs):
+        return success.of_json(kept["value"])
     if success not in _LOADERS:
         return success(**kept["value"])
     kind, loader = _LOADERS[success]

@@ -12,7 +12,6 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.batches import BatchRow
-from db.trigger_jobs import TriggerJobRow
 from graph.access_mutations import (
     CreateApiKeyResult,
     RevokeApiKeyResult,
@@ -30,6 +29,16 @@ from graph.budget_mutations import (
 from graph.context import Context, Info
 from graph.idempotency import Change, KeyedInput, run_keyed
 from graph.ids import Kind, parse_batch_id, parse_id, print_id
+from graph.job_mutations import (
+    CancelJobResult,
+    CancelJobsResult,
+    RetryJobResult,
+    RetryJobsResult,
+    cancel_job,
+    cancel_jobs,
+    retry_job,
+    retry_jobs,
+)
 from graph.permissions import Administers, Operates
 from graph.price_mutations import (
     RemoveModelPriceResult,
@@ -39,36 +48,17 @@ from graph.price_mutations import (
 )
 from graph.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
 from graph.scalars import BigInt
-from graph.steering import (
-    CancelBatchResult,
-    CancelJobResult,
-    RetryBatchResult,
-    cancel_batch,
-    cancel_job,
-    retry_batch,
-)
+from graph.steering import CancelBatchResult, RetryBatchResult, cancel_batch, retry_batch
 from graph.types.alerts import Alert
 from graph.types.batches import Batch
 from graph.types.cache import CacheInvalidation
 from graph.types.statuses import RunStatus
-from graph.types.trigger_jobs import TriggerJob
 from resolvers import alerts as alert_cases
 from resolvers import batches as batch_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
-from resolvers import trigger_jobs as job_cases
 from resolvers.errors import InvalidInput as InvalidInputError
 from resolvers.run_logs import RunReport
-
-
-@strawberry.input(description="Which job to run again.")
-class RetryJobInput(KeyedInput):
-    """Input of retryJob."""
-
-    job_id: strawberry.ID = strawberry.field(description="The id of a finished job, such as job_42.")
-    override: BudgetOverride | None = strawberry.field(
-        default=None, description="For admins: start it although it passes a hard limit of a budget."
-    )
 
 
 @strawberry.input(description="Which alert to change.")
@@ -169,10 +159,6 @@ class RecordedRuns:
     changed: BigInt = strawberry.field(description="How many runs were known and have been changed.")
 
 
-RetryJobResult = Annotated[
-    TriggerJob | NotFound | Conflict | BudgetExceeded,
-    strawberry.union("RetryJobResult", description="The new job, or why there is none."),
-]
 AlertResult = Annotated[
     Alert | NotFound | Conflict,
     strawberry.union("AlertResult", description="The changed alert, or why it was not changed."),
@@ -193,12 +179,6 @@ RecordRunsResult = Annotated[
     RecordedRuns | InvalidInput | NotFound | Conflict,
     strawberry.union("RecordRunsResult", description="What was recorded, or why nothing was."),
 ]
-
-
-async def _retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
-    job_id = parse_id(input.job_id, Kind.JOB, "jobId")
-    override = reason_of(context, input.override)
-    return await job_cases.retry_job(context.database, context.caller, job_id, override=override)
 
 
 async def _ack_alert(context: Context, input: AlertInput) -> AlertRow:
@@ -288,9 +268,15 @@ class Mutation:
     """The root of changes; each runs in one transaction, with its audit entry."""
 
     retry_job = _mutation(
-        _retry_job,
+        retry_job,
         RetryJobResult,
         "Add a new, forced job that repeats a finished one. Conflict while a retry of it waits or runs.",
+    )
+    retry_jobs = _mutation(
+        retry_jobs,
+        RetryJobsResult,
+        "Run many jobs again in one transaction. One that cannot be is refused by itself and hinders no"
+        " other; the budgets allow all of the rest or none.",
     )
     ack_alert = _mutation(_ack_alert, AlertResult, "Say that somebody takes care of the alert.")
     ignore_alert = _mutation(_ignore_alert, AlertResult, "Say that the alert needs no care.")
@@ -312,6 +298,11 @@ class Mutation:
         cancel_job,
         CancelJobResult,
         "Stop a job: at once where it waits, before its next app where it runs on our workers.",
+    )
+    cancel_jobs = _mutation(
+        cancel_jobs,
+        CancelJobsResult,
+        "Stop many jobs in one transaction. One that cannot be is refused by itself and hinders no other.",
     )
     cancel_batch = _mutation(
         cancel_batch,

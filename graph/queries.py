@@ -105,7 +105,7 @@ async def _trigger_jobs(
     before: Before = None,
 ) -> ConnectionPage:
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
-    wanted = wanted_jobs(filter, info)
+    wanted = wanted_jobs(filter, info.context)
     request = _page(Kind.JOB, sort, first, after, last, before)
     page = await job_cases.list_trigger_jobs(database, scope, wanted, request)
     return ConnectionPage(

@@ -1,4 +1,4 @@
-"""The mutations that steer what runs; `graph.mutations` puts them into the root."""
+"""The mutations that steer batches; `graph.mutations` puts them into the root."""
 
 from __future__ import annotations
 
@@ -7,24 +7,13 @@ from typing import Annotated
 import strawberry
 
 from db.batches import BatchRow
-from db.trigger_jobs import TriggerJobRow
 from graph.budget_mutations import BudgetOverride, reason_of
 from graph.context import Context
 from graph.idempotency import KeyedInput
-from graph.ids import Kind, parse_batch_id, parse_id
+from graph.ids import parse_batch_id
 from graph.refusals import BudgetExceeded, Conflict, NotFound
 from graph.types.batches import Batch
-from graph.types.trigger_jobs import TriggerJob
 from resolvers import steering as cases
-
-
-@strawberry.input(description="Which job to stop.")
-class CancelJobInput(KeyedInput):
-    """Input of cancelJob."""
-
-    job_id: strawberry.ID = strawberry.field(
-        description="The id of a job that waits or runs, such as job_42."
-    )
 
 
 @strawberry.input(description="Which batch to stop.")
@@ -44,10 +33,6 @@ class RetryBatchInput(KeyedInput):
     )
 
 
-CancelJobResult = Annotated[
-    TriggerJob | NotFound | Conflict,
-    strawberry.union("CancelJobResult", description="The stopped job, or why it was not stopped."),
-]
 CancelBatchResult = Annotated[
     Batch | NotFound | Conflict,
     strawberry.union("CancelBatchResult", description="The stopped batch, or why it was not stopped."),
@@ -56,12 +41,6 @@ RetryBatchResult = Annotated[
     Batch | NotFound | Conflict | BudgetExceeded,
     strawberry.union("RetryBatchResult", description="The new, started batch, or why there is none."),
 ]
-
-
-async def cancel_job(context: Context, input: CancelJobInput) -> TriggerJobRow:
-    """Resolve cancelJob."""
-    job_id = parse_id(input.job_id, Kind.JOB, "jobId")
-    return await cases.cancel_job(context.database, context.caller, job_id)
 
 
 async def cancel_batch(context: Context, input: CancelBatchInput) -> BatchRow:

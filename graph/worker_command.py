@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+from collections.abc import Callable
 
 from db.engine import JobEngine
 from db.errors import Unavailable
@@ -37,7 +39,16 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
         log.info("applied %s", name)
     if not apps:
         log.warning("RUNGLASS_APPS_FILE names no app: every job waits for a dispatcher of your own")
-    asyncio.run(_work_until_told(settings, apps, with_parent))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_work_until_told(settings, apps, with_parent))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 async def _work_until_told(settings: Settings, apps: dict[str, App], with_parent: bool) -> None:

@@ -34,28 +34,49 @@ class BudgetExceeded(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """Tokens that calls at a site are expected to use: (app, tokens) pairs."""
+    """Tokens that calls at some sites are expected to use: (site, app, tokens)."""
 
-    site_id: str
-    tokens: tuple[tuple[str, int], ...]
+    sites: tuple[str, ...]
+    tokens: tuple[tuple[str, str, int], ...]
 
     @classmethod
     def of(cls, site_id: str, tokens_by_app: Mapping[str, float]) -> Spending:
         """Rounded to whole tokens."""
-        return cls(site_id, tuple((app, round(tokens)) for app, tokens in tokens_by_app.items()))
+        tokens = tuple((site_id, app, round(tokens)) for app, tokens in tokens_by_app.items())
+        return cls((site_id,), tokens)
+
+    @classmethod
+    def together(cls, spendings: Sequence[Spending]) -> Spending:
+        """Several as one, which is admitted whole or not at all."""
+        return cls(
+            tuple(dict.fromkeys(site for each in spendings for site in each.sites)),
+            tuple(part for each in spendings for part in each.tokens),
+        )
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Spending:
+        """The same from what `dataclasses.asdict` gave, after it has been JSON."""
+        return cls(tuple(value["sites"]), tuple((site, app, tokens) for site, app, tokens in value["tokens"]))
+
+    def started(self) -> Spending:
+        """The same once it is reserved: nothing more is asked for."""
+        return Spending(self.sites, tuple((site, app, 0) for site, app, _ in self.tokens))
 
     @property
     def app_types(self) -> list[str]:
         """The apps that are called."""
-        return [app for app, _ in self.tokens]
+        return list(dict.fromkeys(app for _, app, _ in self.tokens))
 
     def on(self, spec: BudgetSpec) -> int | None:
         """The part of it that a budget counts; None where it counts nothing of it."""
-        if spec.site_id not in (None, self.site_id):
+        if spec.site_id is not None and spec.site_id not in self.sites:
             return None
-        if spec.app_type is not None and spec.app_type not in self.app_types:
-            return None
-        return sum(tokens for app, tokens in self.tokens if spec.app_type in (None, app))
+        counted = [
+            tokens
+            for site, app, tokens in self.tokens
+            if spec.site_id in (None, site) and spec.app_type in (None, app)
+        ]
+        return None if spec.app_type is not None and not counted else sum(counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +96,15 @@ async def admit(
     `override` gives the reason why an admin starts it all the same.
     """
     rows = await store.lock_hard_budgets(
-        transaction, scope=Scope.of(spending.site_id), app_types=spending.app_types
+        transaction, scope=Scope.of(*spending.sites), app_types=spending.app_types
     )
     meter = Meter(transaction, datetime.now(UTC))
     exceeded: list[Standing] = []
     for spec in map(spec_of, rows):
-        standing = await meter.standing(spec, spending.on(spec) or 0)
+        # Of several sites and apps, a locked budget may count one with another that is not started there.
+        if (requested := spending.on(spec)) is None:
+            continue
+        standing = await meter.standing(spec, requested)
         if standing.state == "exceeded":
             exceeded.append(standing)
     if override is not None:
@@ -101,7 +125,7 @@ async def judge(
 
     Where no budget of every site is stored, the settings' limits warn in its place and never refuse.
     """
-    sites = Scope(frozenset(spending.site_id for spending in spendings))
+    sites = Scope(frozenset(site for spending in spendings for site in spending.sites))
     async with database.connection() as connection:
         rows = await store.budgets_of_sites(connection, scope=sites)
         specs = [*map(spec_of, rows), *_defaults(rows, zone, limits)]

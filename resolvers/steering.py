@@ -1,54 +1,16 @@
-"""Stopping what was started, and running the failed part of a batch again."""
+"""Steering a batch: stopping it, and running its failed part again."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from db import batches, queue, trigger_jobs
+from db import batch_retries, batches, queue
 from db.batches import BatchRow
 from db.pool import Database
-from db.trigger_jobs import TriggerJobRow
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound
 from resolvers.estimates import estimate_apps, estimated_tokens, total_tokens
 from resolvers.spending import Spending, admit
-
-
-async def cancel_job(database: Database, caller: Caller, job_id: int) -> TriggerJobRow:
-    """End a job that waits, or have one that runs on our workers stop before its next app.
-
-    Gives the job: cancelled, or still running until the app that works on it has answered. Raises NotFound,
-    or Conflict where the job has ended or another dispatcher runs it.
-    """
-    async with database.transaction() as transaction:
-        place = await queue.lock_place(transaction, scope=caller.scope, job_id=job_id)
-        job = await trigger_jobs.lock_trigger_job(transaction, scope=caller.scope, job_id=job_id)
-        if job is None:
-            raise NotFound("There is no such job.")
-        if job.status == "pending":
-            reason = f"cancelled by {caller.name}"
-            changed = await trigger_jobs.cancel_pending_job(
-                transaction, scope=caller.scope, job_id=job_id, reason=reason
-            )
-            job = changed or job
-            if place is not None:
-                await queue.leave_queue(transaction, job_id=job_id)
-                await queue.ask_for_admission(transaction)
-        elif job.status == "running" and place is not None:
-            await queue.request_cancel(transaction, scope=caller.scope, job_id=job_id)
-        elif job.status == "running":
-            raise Conflict("This job is run by another dispatcher; only that one can stop it.")
-        else:
-            raise Conflict(f"This job has ended already; it is {job.status or 'without a status'}.")
-        await audit(
-            transaction,
-            caller,
-            "cancelJob",
-            ("job", job_id),
-            site_id=job.site_id,
-            after={"status": job.status},
-        )
-    return job
 
 
 async def cancel_batch(database: Database, caller: Caller, batch_id: UUID) -> BatchRow:
@@ -99,9 +61,9 @@ async def retry_batch(
             raise NotFound("There is no such batch.")
         if batch.finished_at is None or batch.confirmed_at is None:
             raise Conflict("Only a batch that has run to its end can be retried.")
-        if await batches.has_unfinished_retry(transaction, scope=caller.scope, batch_id=batch_id):
+        if await batch_retries.has_unfinished_retry(transaction, scope=caller.scope, batch_id=batch_id):
             raise Conflict("A retry of this batch has not ended yet.")
-        failed = await batches.failed_part(transaction, scope=caller.scope, batch_id=batch_id)
+        failed = await batch_retries.failed_part(transaction, scope=caller.scope, batch_id=batch_id)
         if not failed:
             raise Conflict("Nothing of this batch is left to retry.")
         estimates = await estimate_apps(
@@ -109,12 +71,11 @@ async def retry_batch(
         )
         spending = Spending.of(batch.site_id, estimated_tokens(estimates))
         spent = await admit(transaction, caller, spending, override=override)
-        retry = await batches.insert_retry_batch(
+        retry = await batch_retries.insert_retry_batch(
             transaction,
             scope=caller.scope,
             batch_id=batch_id,
             app_types=[row.app_type for row in failed],
-            member_ids=sorted({member for row in failed for member in row.member_ids}),
             estimated_tokens=total_tokens(estimates),
             app_estimates=estimates,
             actor=caller.name,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from db import batches, queue
+from db import batches, plain_jobs, queue
 from db import work as store
 from db.errors import StatementTimeout, Unavailable
 from db.pool import Connection, Database
@@ -21,6 +22,18 @@ from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
+from resolvers.chains import call_key
+from resolvers.executions import (
+    Call,
+    Execution,
+    after,
+    answer_of,
+    end_of,
+    request_of,
+    run_row,
+    values_of,
+    values_of_end,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,44 +58,6 @@ class HoldLost(Exception):
 Target = tuple[int, str, int, UUID]
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One execution of a job, as far as it has come."""
-
-    job_id: int
-    site_id: str
-    job: HoldRow
-    holder: UUID
-    earlier: Mapping[str, EarlierRunRow]
-    cancelled: bool = False
-    position: int = 0
-    # The answer of the app before, which is the input of the next one.
-    answer: str | None = None
-    tokens: int = 0
-    error: str | None = None
-
-    @property
-    def scope(self) -> Scope:
-        """The site of the job."""
-        return Scope.of(self.site_id)
-
-    @property
-    def chain(self) -> list[str]:
-        """The apps in order."""
-        return self.job.app_types
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that is to be made, and has its row."""
-
-    app: App
-    key: str
-    request: dict[str, Any]
-    # Whether a success has failures to make good.
-    closes_circuit: bool
-
-
 @dataclass(slots=True)
 class Runner:
     """Runs jobs of one process. `site_limit` is how many jobs of one site may run at once, on all workers."""
@@ -96,14 +71,16 @@ class Runner:
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     _seen_batches: set[UUID] = field(default_factory=set[UUID])
 
-    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> None:
+    async def run_job(self, job_id: int, site_id: str, engine_id: int) -> bool:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
 
-        Raises Unavailable where the database stays away, and AppsMissing; the engine then tries again.
+        Gives whether the engine's job has been ended with it. Raises Unavailable where the database stays
+        away, and AppsMissing; the engine then tries again.
         """
         target = (job_id, site_id, engine_id, uuid4())
+        is_ended = False
         try:
-            await self._run(target)
+            is_ended = await self._run(target)
         except (Unavailable, StatementTimeout, AppsMissing):
             raise
         except HoldLost:
@@ -113,29 +90,77 @@ class Runner:
             kind = type(error).__name__
             await self._persist(lambda transaction: self._give_up(transaction, target, kind))
         self.freed.set()
+        return is_ended
 
-    async def _run(self, target: Target) -> None:
-        begun = await self._persist(lambda transaction: self._begin(transaction, target))
+    async def _run(self, target: Target) -> bool:
+        begun = await self._start(target) or await self._persist(
+            lambda transaction: self._begin(transaction, target)
+        )
         while begun is not None:
             execution, call = begun
             answer = await self.client.call(call.app, call.request, call.key)
+            if values := values_of_end(execution, call, answer):
+                await self._finish(execution, values)
+                return True
             begun = await self._persist(
                 lambda transaction, execution=execution, call=call, answer=answer: self._go_on(
                     transaction, execution, call, answer
                 )
             )
+        return False
 
-    async def _persist(self, write: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
+    async def _persist(
+        self,
+        write: Callable[[Connection], Awaitable[ResultT]],
+        connect: Callable[[], AbstractAsyncContextManager[Connection]] | None = None,
+    ) -> ResultT:
         """Run one transaction, again while the database is away: an answer has cost tokens."""
+        connect = connect or self.database.pipelined_transaction
         for pause in _PATIENCE:
             try:
-                async with self.database.pipelined_transaction() as transaction:
+                async with connect() as transaction:
                     return await write(transaction)
             except Unavailable as error:
                 log.warning("a worker waits %s s: %s", pause, error)
                 await asyncio.sleep(pause)
-        async with self.database.pipelined_transaction() as transaction:
+        async with connect() as transaction:
             return await write(transaction)
+
+    async def _start(self, target: Target) -> tuple[Execution, Call] | None:
+        """Start a job in one statement, where nothing stands out about it; else nothing has changed."""
+        job_id, site_id, engine_id, holder = target
+        key = self._key(job_id, 0)
+        started = await self._persist(
+            lambda connection: plain_jobs.start_job(
+                connection,
+                scope=Scope.of(site_id),
+                target=(job_id, engine_id, holder),
+                site_id=site_id,
+                external_id=key,
+                app_types=list(self.apps),
+            ),
+            self.database.connection,
+        )
+        if started is None:
+            return None
+        job = HoldRow(started.app_types, False, False, True, *started[1:5])
+        execution = Execution(job_id, site_id, job, engine_id, holder, {})
+        call = Call(
+            self.apps[job.app_types[0]],
+            key,
+            request_of(execution, key),
+            closes_circuit=False,
+            run=(started.run_id, started.run_created_at),
+        )
+        return execution, call
+
+    async def _finish(self, execution: Execution, values: dict[str, Any]) -> None:
+        """End a job in one statement."""
+        if not await self._persist(
+            lambda connection: plain_jobs.finish_job(connection, scope=execution.scope, values=values),
+            self.database.connection,
+        ):
+            raise HoldLost
 
     async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
         job_id, site_id, engine_id, holder = target
@@ -154,8 +179,10 @@ class Runner:
             await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
             self._seen_batches.add(job.batch_id)
         earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
-        execution = Execution(job_id, site_id, job, holder, earlier, cancelled=job.cancel_requested)
-        return await self._next_call(transaction, execution)
+        execution = Execution(
+            job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
+        )
+        return await self._next_call(transaction, await _with_input(transaction, execution))
 
     async def _earlier_runs(
         self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
@@ -180,25 +207,26 @@ class Runner:
         cancelled = await hold.cancelled()
         if cancelled is None:
             raise HoldLost
-        return await self._next_call(transaction, _after(execution, answer, cancelled))
+        return await self._next_call(transaction, after(execution, answer, cancelled))
 
     async def _next_call(
         self, transaction: Connection, execution: Execution
     ) -> tuple[Execution, Call] | None:
-        while (status := _end_of(execution)) is None:
+        while (status := end_of(execution)) is None:
             key = self._key(execution.job_id, execution.position)
             known = execution.earlier.get(key)
             if known and known.status != "running":
-                execution = _after(execution, _answer_of(known), execution.cancelled)
+                execution = after(execution, answer_of(known), execution.cancelled)
                 continue
             app = self.apps[execution.chain[execution.position]]
-            await store.start_run(transaction, scope=execution.scope, run=_run_row(execution, key))
+            started = await store.start_run(transaction, scope=execution.scope, run=run_row(execution, key))
             circuit = await store.check_circuit(transaction, app_type=app.name, probe_seconds=app.budget)
             if circuit.allows:
-                return execution, Call(app, key, _request(execution, key), circuit.has_failed)
+                request = request_of(execution, key)
+                return execution, Call(app, key, request, circuit.has_failed, await started.run())
             answer = Answer("circuit_open", error="not called: the app has failed too often")
             await self._finish_run(transaction, execution, key, answer)
-            execution = _after(execution, answer, execution.cancelled)
+            execution = after(execution, answer, execution.cancelled)
         await store.end_job(
             transaction,
             scope=execution.scope,
@@ -212,18 +240,7 @@ class Runner:
     async def _finish_run(
         self, transaction: Connection, execution: Execution, key: str, answer: Answer
     ) -> None:
-        values = {
-            "site_id": execution.site_id,
-            "external_id": key,
-            "status": answer.status,
-            "tokens": answer.tokens,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
-            "model": answer.model,
-            "response": answer.response,
-            "latency_ms": answer.latency_ms,
-            "error": answer.error,
-        }
+        values = {"site_id": execution.site_id, "external_id": key, **values_of(answer)}
         await store.finish_run(transaction, scope=execution.scope, values=values)
 
     async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
@@ -239,12 +256,15 @@ class Runner:
             )
 
     def _key(self, job_id: int, position: int) -> str:
-        return f"{self.installation.hex[:12]}-job_{job_id}-{position}"
+        return call_key(self.installation, job_id, position)
 
     async def admit(self) -> None:
         """Give the engine as many jobs as may run now, and complete the batches that have ended."""
         async with self.database.transaction() as transaction:
-            await queue.lock_admission(transaction)
+            if not await queue.lock_admission(transaction):
+                # Whoever admits now may not have seen the place that came free.
+                self.freed.set()
+                return
             await queue.queue_batches(transaction)
             waiting = await queue.list_waiting(
                 transaction, app_types=list(self.apps), site_limit=self.site_limit
@@ -298,54 +318,12 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
         log.exception("a step of the worker failed and will be tried again")
 
 
-def _after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
-    app = execution.chain[execution.position]
-    return replace(
-        execution,
-        cancelled=cancelled,
-        position=execution.position + 1,
-        answer=answer.response,
-        tokens=execution.tokens + answer.tokens,
-        error=None if answer.status == "success" else f"{app}: {answer.error or answer.status}",
-    )
-
-
-def _end_of(execution: Execution) -> str | None:
-    """The status with which the job has ended; None while an app is still to be called."""
-    if execution.error is not None:
-        return "failed"
-    if execution.position == len(execution.chain):
-        return "success"
-    return "cancelled" if execution.cancelled else None
-
-
-def _answer_of(run: EarlierRunRow) -> Answer:
-    status: Any = run.status
-    return Answer(status, tokens=run.tokens_used, response=run.response_text, error=run.error_message)
-
-
-def _request(execution: Execution, key: str) -> dict[str, Any]:
-    job = execution.job
-    return {
-        "job": f"job_{execution.job_id}",
-        "app": execution.chain[execution.position],
-        "site": execution.site_id,
-        "member": job.member_id,
-        "event": job.event_type,
-        "payload": job.payload,
-        "input": execution.answer,
-        "idempotencyKey": key,
-    }
-
-
-def _run_row(execution: Execution, key: str) -> dict[str, Any]:
-    job = execution.job
-    return {
-        "site_id": execution.site_id,
-        "app_type": execution.chain[execution.position],
-        "trigger_type": job.event_type,
-        "member_id": job.member_id,
-        "status": "running",
-        "external_id": key,
-        "trigger_job_id": execution.job_id,
-    }
+async def _with_input(transaction: Connection, execution: Execution) -> Execution:
+    """With the answer that the first app gets, where the job goes on with what another has begun."""
+    run_id = execution.job.input_run_id
+    if run_id is None:
+        return execution
+    answer = await store.get_answer(transaction, scope=execution.scope, run_id=run_id)
+    if answer is None:
+        return replace(execution, error="the answer that it was to go on with is no longer there")
+    return replace(execution, answer=answer.response_text)

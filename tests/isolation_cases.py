@@ -104,6 +104,14 @@ VALUES: dict[str, list[str]] = {
     "TimeRange.from": TIMES,
     "TimeRange.to": TIMES,
     "RetryJobInput.jobId": ids("job", 1, 1001, 1002, 1003, 1004, 2, 3, 9999),
+    "RetryJobsInput.jobIds": ['["job_2", "job_1001"]', '["job_1", "job_1002", "job_9999", "job_1004"]'],
+    "RetryJobsInput.limit": ["1", "1000"],
+    "RetryJobsInput.dryRun": ["true"],
+    "RetryJobsInput.reason": TEXT,
+    "CancelJobsInput.jobIds": ['["job_7", "job_1007"]', '["job_2", "job_1", "job_1002", "job_9999"]'],
+    "CancelJobsInput.limit": ["1", "1000"],
+    "CancelJobsInput.dryRun": ["true"],
+    "CancelJobsInput.reason": TEXT,
     "AlertInput.alertId": ids("alert", 2, 1002, 1003, 1004, 1, 1001, 9999),
     "InvalidateCacheInput.siteId": SITES,
     "InvalidateCacheInput.appType": APPS,
@@ -175,7 +183,22 @@ KINDS = {"run": "RunLog", "job": "TriggerJob", "alert": "Alert", "batch": "Batch
 }
 PAGE_SIZES = {"first": ["1", "2"], "last": ["1", "2"]}
 # Optional inputs that a mutation needs all the same.
-NEEDED = {"CreateApiKeyInput.siteIds", "SetBudgetInput.siteId", "SetBudgetInput.softLimit"}
+NEEDED = {
+    "CreateApiKeyInput.siteIds",
+    "SetBudgetInput.siteId",
+    "SetBudgetInput.softLimit",
+    "RetryJobsInput.jobIds",
+    "CancelJobsInput.jobIds",
+}
+# Inputs that are given in the place of another.
+INSTEAD = {"RetryJobsInput.filter": "jobIds", "CancelJobsInput.filter": "jobIds"}
+# Below these only plain fields are asked for: a document has limits, and other fields lead to the same kind.
+LEAVES = {
+    ("TriggerJob", "root"),
+    ("JobOutcome", "job"),
+    ("RetriedJobs", "sample"),
+    ("CancelledJobs", "sample"),
+}
 # What is the same for all sites by its nature, and why nothing of a site's shows in it.
 OF_NO_SITE = {
     "modelPrices": "a price is of a model, set by admins of every site for all of them; it counts no rows",
@@ -277,8 +300,10 @@ class Walk:
         }
         yield _written(base, "{{{}}}") or "{}"
         for name, definition in given.fields.items():
-            for value in self._values_of(f"{given.name}.{name}", definition.type):
-                yield _written(base | {name: value}, "{{{}}}")
+            key = f"{given.name}.{name}"
+            others = {other: value for other, value in base.items() if other != INSTEAD.get(key)}
+            for value in self._values_of(key, definition.type):
+                yield _written(others | {name: value}, "{{{}}}")
 
     def _nested(self, root: GraphQLField) -> dict[tuple[str, str], GraphQLField]:
         found: dict[tuple[str, str], GraphQLField] = {}
@@ -310,16 +335,16 @@ class Walk:
             yield self._selection(named, arguments, 0)
 
     def _selection(self, named: Any, arguments: dict[tuple[str, str], str], entities: int) -> str:
-        if not isinstance(named, GraphQLObjectType):
+        if not isinstance(named, GraphQLObjectType | GraphQLInterfaceType):
             return ""
         parts: list[str] = []
         for name, below in named.fields.items():
-            count = entities + _is_entity(below)
+            count = entities + (2 if (named.name, name) in LEAVES else _is_entity(below))
             if count > 2:
                 continue
             inner = get_named_type(below.type)
             selection = self._selection(inner, arguments, count)
-            if isinstance(inner, GraphQLObjectType) and not selection:
+            if isinstance(inner, GraphQLObjectType | GraphQLInterfaceType) and not selection:
                 continue
             default = "(first: 3)" if "first" in below.args else ""
             parts.append(name + arguments.get((named.name, name), default) + selection)

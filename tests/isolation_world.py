@@ -114,6 +114,7 @@ def _jobs(store: Store, site: str) -> None:
         {"status": "skipped_duplicate", "batch_id": BATCHES[site], "is_forced": True},
         {"status": "cancelled", "retry_of_id": base + 1, "attempt": 2},
         {"status": "failed", "batch_id": ENDED[site]},
+        {"status": "pending"},
     ]
     for number, row in enumerate(rows, start=1):
         store.job(id=base + number, created_at=at(number), **(texts | row))

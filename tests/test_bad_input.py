@@ -257,6 +257,41 @@ def test_the_largest_id(api: Api, field: str) -> None:
     assert api.data(query, {"id": f"{kind}_{2**63 - 1}"}) == {field: None}
 
 
+@pytest.mark.parametrize("name", ["retryJobs", "cancelJobs"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"filter": {name: "a\0b"}} for name in ("siteId", "eventType", "memberId")),
+        {"filter": {"createdAt": {"from": "10000-01-01T00:00:00Z"}}},
+        {"filter": {"status": ["NO"]}},
+        {"filter": {}, "reason": "\0"},
+        {"filter": {}, "limit": 2**31},
+        {"filter": {}, "limit": -(2**31)},
+        {"jobIds": [None]},
+        {"jobIds": ["job_1", "job_9223372036854775808"]},
+        {"jobIds": [f"job_{number}" for number in range(1, 20_000)]},
+        {"jobIds": ["job_1"], "filter": {"siteId": "\0"}},
+    ],
+    ids=lambda change: json.dumps(change)[:40],
+)
+def test_many_jobs_that_make_no_sense(api: Api, name: str, change: dict[str, Any]) -> None:
+    kind = name[0].upper() + name[1:]
+    query = f"mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ ... on Refusal {{ code }} }} }}"
+    for dry_run in (False, True):
+        given = {"reason": "r", "dryRun": dry_run, **change}
+        answer = api.execute(query, {"input": given})
+        if dry_run and len(change.get("jobIds", ())) > 2:
+            assert answer["data"] == {name: {}}
+        else:
+            assert outcome(answer) in ("BAD_USER_INPUT", "INVALID_INPUT"), answer
+
+
+def test_the_largest_job_of_many_is_not_there(api: Api) -> None:
+    query = "mutation ($input: RetryJobsInput!) { retryJobs(input: $input) { ... on RetriedJobs { count } } }"
+    given = {"jobIds": [f"job_{2**63 - 1}"], "reason": "\U0010ffff"}
+    assert api.data(query, {"input": given}) == {"retryJobs": {"count": 0}}
+
+
 ESTIMATE = """
 mutation ($input: EstimateBatchInput!) {
   estimateBatch(input: $input) { __typename ... on Refusal { code message } ... on InvalidInput { field } }

@@ -218,6 +218,8 @@ def foreign(case: Case, answer: bytes, site: str, other: str) -> str | None:
         rf'"(?:run|job|alert|cache|audit|budget|budgetevent)_{numbers}"',
         rf'"siteId":"{other}"' if other not in case.document else r"(?!)",
     ]
+    for asked in re.findall(r'"job_\d+"', case.document):
+        answer = answer.replace(f'"jobId":{asked}'.encode(), b"")
     found = re.search("|".join(patterns).encode(), answer)
     return found[0].decode() if found else None
 

@@ -209,6 +209,18 @@ def test_what_hangs_on_a_job_is_found_by_its_index(explained: Callable[..., list
     assert used >= {"trigger_jobs_newest", "trigger_jobs_by_retry_of", "run_logs_by_job"}
 
 
+def test_jobs_to_retry_or_stop_are_found_by_an_index(explained: Callable[..., list[str]]) -> None:
+    for mutation in ("retryJobs", "cancelJobs"):
+        for condition in ('siteId: "site10"', 'memberId: "m50"'):
+            plans = explained(
+                f'mutation {{ {mutation}(input: {{filter: {{{condition}}}, dryRun: true, reason: "r"}})'
+                " { ... on Refusal { message } } }"
+            )
+            assert plans
+            for plan in plans:
+                assert indexes_used(plan), plan
+
+
 def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callable[..., list[str]]) -> None:
     for site in ("", '(siteId: "site3")'):
         plans = explained(f"{{ dashboard{site} {{ appHealth {{ lastStatus }} recentAlerts {{ id }} }} }}")

@@ -1,4 +1,4 @@
-"""README's first query and mutation run as they stand there."""
+"""What README and the pages of docs/ show runs as it stands there."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def test_the_operations_of_the_guide_to_budgets_run_as_pasted(api: Api, reposito
     budget, batch = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", guide, re.DOTALL))
     assert budget["setBudget"]["standing"]["limit"] == 500_000
     assert batch["estimateBatch"]["estimatedTokens"] == 6_000
+
+
+def test_what_the_page_on_retrying_shows_runs_as_pasted(api: Api, store: Store, repository: Path) -> None:
+    store.job(created_at="2026-11-24T09:00:00Z")
+    page = (repository / "docs/steering.md").read_text(encoding="utf-8")
+    one, many = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
+    assert one["retryJob"]["code"] == "NOT_FOUND"
+    assert (many["retryJobs"]["matched"], many["retryJobs"]["count"]) == (1, 0)

@@ -31,6 +31,7 @@ ALLOWED = {
     ("api_keys.py", "MARK_KEYS_USED"): "by the ids of keys that have just been used",
     ("api_keys.py", "LIST_EVERY_API_KEY"): "for the command line, which holds the database itself",
     ("audit_log.py", "INSERT_AUDIT_ENTRY"): "writes what the caller has just done within its scope",
+    ("batch_retries.py", "_FAILED_JOBS"): "a part of statements, which brings its {scope} along",
     ("budget_events.py", "INSERT_EVENTS"): "the upkeep's own, which looks at the budgets of every site",
     ("checks.py", "MISSING_PRIVILEGES"): "names tables and reads no row",
     ("demo.py", "ADVANCE_JOB_IDS"): _DEMO,
@@ -58,6 +59,7 @@ ALLOWED = {
     ("rollups.py", "fold"): "VACUUM reads no row for anybody",
     ("run_logs.py", "CLAIM_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
     ("run_logs.py", "LOCK_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
+    ("trigger_jobs.py", "_FRAGMENTS"): "a part of statements with a scope; a retry is of its job's own site",
     ("work.py", "CHECK_HOLD"): "by the secret of the execution that holds the job",
 }
 

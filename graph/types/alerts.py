@@ -82,7 +82,7 @@ def wanted_alerts(given: AlertFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, info.context)
     return Wanted(
         alert_statuses=words(given.alert_status), app_type=given.app_type, created_from=start, created_to=end
     )

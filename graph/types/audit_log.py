@@ -87,7 +87,7 @@ def wanted_entries(given: AuditLogFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it. Raises BAD_USER_INPUT where the target is no typed id."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, info.context)
     kind, target = _target(given.target_id)
     return Wanted(
         actor=given.actor,

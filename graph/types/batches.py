@@ -277,7 +277,7 @@ def wanted_batches(given: BatchFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, info.context)
     return Wanted(
         statuses=words(given.status), created_by=given.created_by, created_from=start, created_to=end
     )

@@ -97,7 +97,7 @@ def wanted_entries(given: CacheEntryFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, info.context)
     return Wanted(
         cache_type=given.app_type,
         target_id=given.member_id,

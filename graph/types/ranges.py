@@ -6,7 +6,7 @@ from datetime import datetime
 
 import strawberry
 
-from graph.context import Info
+from graph.context import Context
 
 
 @strawberry.input(description="A range of whole numbers; both ends belong to it.")
@@ -31,11 +31,11 @@ class TimeRange:
     )
 
 
-def time_range(given: TimeRange | None, info: Info) -> tuple[datetime | None, datetime | None]:
+def time_range(given: TimeRange | None, context: Context) -> tuple[datetime | None, datetime | None]:
     """Both ends with a zone; one without an offset is taken in the configured zone."""
     if given is None:
         return None, None
-    zone = info.context.zone()
+    zone = context.zone()
     start, end = (
         value if value is None or value.tzinfo else value.replace(tzinfo=zone)
         for value in (given.start, given.end)

@@ -157,7 +157,7 @@ def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, info.context)
     latency, tokens = given.latency_ms or IntRange(), given.tokens_used or IntRange()
     return Wanted(
         app_type=given.app_type,

@@ -15,7 +15,7 @@ from db.loaders import CountKey, Loader
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
-from graph.context import Info
+from graph.context import Context, Info
 from graph.ids import Kind
 from graph.pagination import (
     After,
@@ -33,6 +33,7 @@ from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
 from graph.types.statuses import JobStatus, status_of, words
 from resolvers import trigger_jobs as job_cases
+from resolvers.chains import apps_of
 from resolvers.periods import midnight, today
 from resolvers.spending import Spending
 
@@ -49,11 +50,11 @@ def _status_text(root: strawberry.Parent[TriggerJobRow]) -> str:
 
 
 def _app_chain(root: strawberry.Parent[TriggerJobRow]) -> list[str]:
-    return job_cases.apps_of(root)
+    return apps_of(root)
 
 
 async def _budget_state(root: strawberry.Parent[TriggerJobRow], info: Info) -> BudgetState:
-    apps = dict.fromkeys(job_cases.apps_of(root), 0)
+    apps = dict.fromkeys(apps_of(root), 0)
     verdict = await verdict_on(info, Spending.of(root.site_id, apps))
     return BudgetState(verdict.state if verdict else "ok")
 
@@ -62,6 +63,14 @@ async def _retry_of(root: strawberry.Parent[TriggerJobRow], info: Info) -> Trigg
     if root.retry_of_id is None:
         return None
     return await info.context.loaders.trigger_jobs.load(root.retry_of_id)
+
+
+async def _root(root: strawberry.Parent[TriggerJobRow], info: Info) -> TriggerJobRow:
+    if root.retry_of_id is None:
+        return root
+    root_id = await info.context.loaders.roots_of_jobs.load(root.id)
+    first = None if root_id is None else await info.context.loaders.trigger_jobs.load(root_id)
+    return first or root
 
 
 async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow | None:
@@ -125,6 +134,10 @@ class TriggerJob(Node):
         _app_chain,
         "The apps it calls, in order; each gets the answer of the one before.",
     )
+    chain_start: int = strawberry.field(
+        description="How many apps at the beginning of appChain it leaves out: a retry from the app that"
+        " failed goes on with the answers of the job that it repeats. 0 for all other jobs."
+    )
     is_forced: bool = strawberry.field(description="Whether it runs even where it repeats another job.")
     status: JobStatus = resolved(_status, "How far the job has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")
@@ -136,6 +149,9 @@ class TriggerJob(Node):
     run_logs: RunLogConnection = resolved(_run_logs, "The calls of apps that it made, newest first.")
     retry_of: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
         _retry_of, "The job that this one repeats, if it is a retry."
+    )
+    root: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
+        _root, "The first job of its line of retries: itself, unless it is a retry."
     )
     retries: Annotated[TriggerJobConnection, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
         _retries, "The jobs that repeat this one, newest first."
@@ -182,11 +198,11 @@ class TriggerJobFilter:
     )
 
 
-def wanted_jobs(given: TriggerJobFilter | None, info: Info) -> Wanted:
+def wanted_jobs(given: TriggerJobFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info)
+    start, end = time_range(given.created_at, context)
     return Wanted(
         event_type=given.event_type,
         statuses=words(given.status),

@@ -14,11 +14,13 @@ from db.migrate import apply_migrations
 from tests.conftest import Api, Store
 from tests.db.adopted import VARIANTS
 from tests.mutations.test_ack_alert import ACK_ALERT
+from tests.mutations.test_cancel_jobs import CANCEL_JOBS
 from tests.mutations.test_confirm_batch import confirm
 from tests.mutations.test_estimate_batch import ESTIMATE_BATCH, estimate
 from tests.mutations.test_invalidate_cache import INVALIDATE_CACHE
 from tests.mutations.test_record_runs import RECORD_RUNS, record, report
-from tests.mutations.test_retry_job import RETRY_JOB
+from tests.mutations.test_retry_job import RETRY_JOB, ran
+from tests.mutations.test_retry_jobs import RETRY_JOBS
 from tests.queries.test_alerts import ALERTS
 from tests.queries.test_cache_entries import CACHE_ENTRIES
 from tests.queries.test_dashboard import DASHBOARD
@@ -143,6 +145,27 @@ def test_a_job_is_retried(adopted: dict[str, Any], old: Api) -> None:
         "SELECT * FROM biz.ai_trigger_jobs WHERE id = %s", (retry["id"].split("_")[1],)
     )[0]
     assert (new["app_chain"], new["payload"]) == (job["app_chain"], job["payload"])
+
+
+def test_jobs_are_retried_and_stopped_together(adopted: dict[str, Any], old: Api) -> None:
+    failed = adopted["store"].value("SELECT id FROM biz.ai_trigger_jobs WHERE status = 'success' LIMIT 1")
+    ran(adopted["store"], failed, "success", "failed", site_id="2")
+    adopted["store"].rows(
+        "UPDATE biz.ai_trigger_jobs SET status = 'failed', site_id = '2' WHERE id = %s", (failed,)
+    )
+    given = {"filter": {"siteId": "2", "status": ["FAILED"]}, "from": "FAILED_APP", "reason": "r"}
+    retried = old.data(RETRY_JOBS, {"input": given})["retryJobs"]
+    assert retried["matched"] >= retried["count"] == 1
+    retry = next(each["job"] for each in retried["results"] if each["jobId"] == f"job_{failed}")
+    assert (retry["chainStart"], retry["attempt"]) == (1, 2)
+    number = int(retry["id"].removeprefix("job_"))
+    queued = "SELECT app_types FROM runglass.job_queue WHERE job_id = %s"
+    assert adopted["store"].value(queued, (number,)) == ["mail"]
+
+    stopped = old.data(CANCEL_JOBS, {"input": {"filter": {"siteId": "2"}, "reason": "r"}})["cancelJobs"]
+
+    assert stopped["matched"] == stopped["count"] >= 1
+    assert f"job_{number}" in {each["jobId"] for each in stopped["results"]}
 
 
 def test_an_alert_is_acknowledged(adopted: dict[str, Any], old: Api) -> None:

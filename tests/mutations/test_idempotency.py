@@ -27,6 +27,17 @@ def _jobs(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"jobId": f"job_{store.job()}"}, {"jobId": f"job_{store.job()}"}
 
 
+def _many_jobs(status: str) -> Prepare:
+    def prepare(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+        jobs = [f"job_{store.job(status=status)}" for _ in range(3)]
+        return {"jobIds": jobs[:2], "reason": "r"}, {"jobIds": jobs[2:], "reason": "r"}
+
+    return prepare
+
+
+RESULTS = "results { jobId job { id status } refusal { message } }"
+
+
 def _alerts(alert_status: str | None) -> Prepare:
     def prepare(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
         one, other = (store.run(status="failed", alert_status=alert_status) for _ in range(2))
@@ -114,6 +125,10 @@ def _ended(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
 
 CASES: dict[str, Case] = {
     "retryJob": Case("... on TriggerJob { id status attempt }", _jobs),
+    "retryJobs": Case(
+        f"... on RetriedJobs {{ matched count {RESULTS} sample {{ id }} }}", _many_jobs("failed")
+    ),
+    "cancelJobs": Case(f"... on CancelledJobs {{ matched count {RESULTS} }}", _many_jobs("pending")),
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
     "ignoreAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
     "reopenAlert": Case("... on Alert { id alertStatus }", _alerts("ignored")),

@@ -85,6 +85,8 @@ def change_everything(api: Api, store: Store) -> str:
 STEER = """
 mutation ($batch: ID!, $job: ID!) {
   cancelJob(input: {jobId: $job}) { __typename }
+  retryJobs(input: {jobIds: [$job], reason: "r"}) { __typename }
+  cancelJobs(input: {filter: {siteId: "berlin", eventType: "order_created"}, reason: "r"}) { __typename }
   cancelBatch(input: {batchId: $batch}) { __typename }
 }
 """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.conftest import Api, Store
+from tests.conftest import Api, Client, Store
 
 TRIGGER_JOB = """
 query ($id: ID!) {
@@ -86,3 +86,63 @@ def test_an_id_of_the_wrong_kind_is_a_clear_error(module_api: Api, wrong: str) -
     error = module_api.error(TRIGGER_JOB, {"id": wrong})
     assert (error["code"], error["argument"]) == ("BAD_USER_INPUT", "id")
     assert "job_42" in error["message"]
+
+
+LINEAGE = "query ($id: ID!) { triggerJob(id: $id) { root { id } retryOf { id } attempt chainStart } }"
+
+
+def lineage(client: Client, job: int) -> dict[str, Any]:
+    return client.data(LINEAGE, {"id": f"job_{job}"})["triggerJob"]
+
+
+def test_the_root_of_a_line_of_retries_is_its_first_job(module_api: Api, module_store: Store) -> None:
+    first = module_store.job()
+    second = module_store.job(retry_of_id=first, attempt=2)
+    third = module_store.job(retry_of_id=second, attempt=3, chain_start=1)
+    beside = module_store.job(retry_of_id=first, attempt=3)
+    roots = {job: lineage(module_api, job)["root"]["id"] for job in (first, second, third, beside)}
+    assert roots == dict.fromkeys((first, second, third, beside), f"job_{first}")
+    assert lineage(module_api, third) == {
+        "root": {"id": f"job_{first}"},
+        "retryOf": {"id": f"job_{second}"},
+        "attempt": 3,
+        "chainStart": 1,
+    }
+
+
+def test_the_root_is_the_first_job_that_is_there_and_may_be_seen(
+    module_api: Api, module_store: Store
+) -> None:
+    theirs = module_store.job(site_id="tokyo")
+    ours = module_store.job(retry_of_id=theirs)
+    retry = module_store.job(retry_of_id=ours)
+    berlin = module_api.as_key(sites=["berlin"])
+    assert lineage(berlin, retry)["root"] == {"id": f"job_{ours}"}
+    assert lineage(module_api, retry)["root"] == {"id": f"job_{theirs}"}
+    orphan = module_store.job(retry_of_id=99_999)
+    assert lineage(module_api, orphan)["root"] == {"id": f"job_{orphan}"}
+
+
+def test_a_line_that_bites_its_tail_has_an_end(module_api: Api, module_store: Store) -> None:
+    """As nothing but a fault of another service would make it."""
+    first = module_store.job()
+    second = module_store.job(retry_of_id=first)
+    module_store.rows("UPDATE biz.ai_trigger_jobs SET retry_of_id = %s WHERE id = %s", (second, first))
+    assert lineage(module_api, second)["root"] == {"id": f"job_{first}"}
+    assert lineage(module_api, first)["root"] == {"id": f"job_{first}"}
+
+
+@pytest.mark.parametrize(
+    "chain", ["chat->mail", " chat , mail ", "chat → mail", "chat;mail", "chat|mail", "chat>mail"]
+)
+def test_a_chain_written_as_text_is_read_as_the_workers_read_it(store: Store, api: Api, chain: str) -> None:
+    store.rows(
+        "ALTER TABLE biz.ai_trigger_jobs"
+        " ALTER COLUMN app_chain TYPE text USING array_to_string(app_chain, ',')"
+    )
+    job = store.job(app_chain=chain)
+    assert api.data(TRIGGER_JOB, {"id": f"job_{job}"})["triggerJob"]["appChain"] == ["chat", "mail"]
+    assert store.value("SELECT runglass.chain_apps(to_jsonb(app_chain)) FROM biz.ai_trigger_jobs") == [
+        "chat",
+        "mail",
+    ]

@@ -13,7 +13,7 @@ from collections import Counter
 import httpx
 
 from graph.config import Settings
-from graph.demo_apps import FATES, fate_of, make_demo_app, start_demo_work
+from graph.demo_apps import FATES, Fates, fate_of, make_demo_app, start_demo_work
 from resolvers.apps import sign
 from resolvers.demo_words import APPS
 from tests.conftest import Store
@@ -39,6 +39,21 @@ def test_fates_have_their_shares_and_follow_from_the_key() -> None:
     for fate, share in FATES:
         assert abs(fates[fate] / len(keys) - share) < 0.2 * share + 0.002
     assert [fate_of(key)[0] for key in keys] == [fate_of(key)[0] for key in keys]
+
+
+def test_a_member_may_be_named_after_its_fate() -> None:
+    fates = Fates()
+    keys = [f"key-{n}" for n in range(50)]
+    assert {fates.of("chat", "answer-1", key)[0] for key in keys} == {"answer"}
+    assert {fates.of("chat", "hang-1", key)[0] for key in keys} == {"hang"}
+    assert [fates.of("chat", "member-1", key)[0] for key in keys] == [fate_of(key)[0] for key in keys]
+    assert [fates.of("chat", "fails-once-1", key)[0] for key in ("a", "a", "b", "a")] == [
+        "refuse",
+        "refuse",
+        "answer",
+        "refuse",
+    ]
+    assert fates.of("mail", "fails-once-1", "b")[0] == "refuse"
 
 
 def post(body: bytes, signature: str, timestamp: str, path: str = "/chat_assistant") -> httpx.Response:

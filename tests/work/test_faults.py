@@ -172,9 +172,9 @@ def test_a_worker_goes_on_after_the_database_crashed(tmp_path: Path, apps: AppSe
             jobs = [enqueue(store), enqueue(store)]
             apps.wait_for(2)
             backend = store.value("SELECT pg_backend_pid()")
-            store.connection.close()
             # The whole server ends every connection and recovers when one of its processes dies like this.
             os.kill(backend, signal.SIGKILL)
+            store.connection.close()
             apps.release()
             eventually(lambda: len(answered) == 2, "both apps have answered")
 

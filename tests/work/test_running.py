@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from tests.conftest import Api, Store
@@ -68,3 +69,52 @@ def test_a_call_is_signed(api: Api, store: Store, apps: AppServer, workers: Work
     signed = call.headers["x-runglass-timestamp"].encode() + b"." + call.raw
     expected = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
     assert call.headers["x-runglass-signature"] == expected
+
+
+def test_a_job_its_last_call_and_the_engines_job_end_in_one_transaction(
+    api: Api, store: Store, workers: Workers
+) -> None:
+    store.rows("CREATE TABLE runglass.ends (name text, transaction xid8 DEFAULT pg_current_xact_id())")
+    store.rows(
+        """
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO runglass.ends (name) VALUES (TG_TABLE_NAME); RETURN NULL; END $$"""
+    )
+    for event, table in (
+        ("UPDATE OF finished_at", "biz.ai_run_logs"),
+        ("UPDATE OF finished_at", "biz.ai_trigger_jobs"),
+        ("DELETE", "runglass.job_queue"),
+        ("DELETE", "procrastinate.procrastinate_jobs"),
+    ):
+        condition = "WHEN (OLD.task_name = 'run_job')" if "procrastinate" in table else ""
+        store.rows(
+            f"CREATE TRIGGER note AFTER {event} ON {table} FOR EACH ROW {condition} EXECUTE FUNCTION note()"
+        )
+    job = retry(api, store.job(app_chain=["chat"]))
+
+    workers.start()
+    eventually(ended(store, job), "the job ends")
+
+    counts = "count(*) AS ends, count(DISTINCT transaction) AS transactions"
+    assert store.rows(f"SELECT {counts} FROM runglass.ends") == [{"ends": 4, "transactions": 1}]
+
+
+def test_an_answer_is_written_after_what_held_its_place_meanwhile(
+    dsn: str, api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    apps.behave("chat", apps.hang)
+    workers.start()
+    job = retry(api, store.job(app_chain=["chat"]))
+    apps.wait_for(1)
+    with psycopg.connect(dsn) as other:
+        other.execute("UPDATE runglass.job_queue SET cancel_requested = true WHERE job_id = %s", (job,))
+        apps.release()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        eventually(lambda: store.value(waiting, (other.info.dbname,)) == 1, "the worker waits for the place")
+
+    eventually(ended(store, job), "the job ends")
+
+    # It had come to its end, so there was nothing left to stop.
+    assert store.value("SELECT status FROM biz.ai_trigger_jobs WHERE id = %s", (job,)) == "success"
+    assert store.value("SELECT status FROM biz.ai_run_logs") == "success"
+    assert store.value("SELECT count(*) FROM runglass.job_queue") == 0
