@@ -89,15 +89,6 @@ class SelectionPlan:
         executor.follow(self)
         self._compile_values(executor, root, grouped)
 
-    def plan_run(self, executor: CompiledExecutionContext, root: GraphQLObjectType) -> None:
-        """Let the operation run without an executor from now on, if it can."""
-        if len(self.root_fields) != 1:
-            return
-        (details,) = self.root_fields.values()
-        call, completer = self.calls.get(id(details)), self.completers.get(id(details))
-        if call is not None and completer is not None:
-            self.run = plan_run(executor, root, details, *call, completer[1])
-
     def selection(
         self, executor: CompiledExecutionContext, parent_type: GraphQLObjectType, grouped: GroupedFieldSet
     ) -> Selection:
@@ -242,7 +233,7 @@ class PlanCache:
         if plan is None:
             plan = SelectionPlan(executor, root_type, grouped)
             if not valuation:
-                plan.plan_run(executor, root_type)
+                plan.run = plan_run(executor, plan, root_type)
             with self._lock:
                 operation.plans[valuation] = plan
                 while len(operation.plans) > _MAX_VALUATIONS:

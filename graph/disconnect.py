@@ -6,7 +6,7 @@ from typing import Self
 
 from starlette.types import Receive
 
-ARM_AFTER = 0.02
+ARM_AFTER = 0.1
 """Seconds a request may take before anybody listens whether its client is there: most are done by then, and a
 timer that never fires costs a microsecond where a listening task costs thirty."""
 

@@ -192,8 +192,7 @@ class Engine:
         coerced = run.coerced(variables) if run is not None else None
         if run is not None and coerced is not None:
             async with asyncio.timeout(self.limits.timeout_seconds):
-                outcome = await run.resolve(coerced, context_value, root_value)
-            data = run.completed(outcome) if outcome is not None else None
+                data, outcome = await run.run(coerced, context_value, root_value)
             if data is not None:
                 return {"data": data}
         executor: Any = self._executor.build(

@@ -63,7 +63,7 @@ class CreatedSort(Enum):
 Sort = Annotated[CreatedSort, strawberry.argument(description="The order of the list.")]
 
 
-def _dashboard(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> DashboardSource:
+async def _dashboard(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> DashboardSource:
     return DashboardSource(info.context.scope.narrow(site_id), info.context.zone(time_zone), site_id)
 
 

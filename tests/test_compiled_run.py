@@ -15,12 +15,14 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graph.compiled import CompiledExecutionContext
 from graph.errors import RequestRefused
 from graph.execution import Engine
 from graph.limits import Limits
 
 from .compiled_runs import HOT, Counting, counting
 from .compiled_schema import schema as rich_schema
+from .conftest import Api
 from .test_compiled import OPERATIONS as CORPUS
 from .test_compiled_calls import OPERATIONS as CALLS
 from .test_compiled_calls import Query as Calls
@@ -28,6 +30,12 @@ from .test_compiled_calls import Query as Calls
 CALLS_SCHEMA = strawberry.Schema(Calls)
 ERROR_ID = re.compile(r"[0-9a-f]{16}")
 LIMITS = Limits(max_cost=10**9, max_depth=500, max_aliases=10_000)
+
+
+DASHBOARD = """query ($days: Int!) { dashboard {
+  siteId timeZone today { calls successRate latency { p50 p95 } } trend(days: $days) { date calls }
+  appDistribution { appType share } appHealth { appType lastStatus }
+  budget { daily { used limit } } recentAlerts { id } } }"""
 
 
 class Builds(Counting):
@@ -122,6 +130,60 @@ def test_a_resolver_runs_once_a_request_whatever_it_gives(wish: str, built: int)
     asyncio.run(compare())
     assert runs == [wish] * 4
     assert builds.built == built
+
+
+@strawberry.type
+class Block:
+    at: str
+
+    @strawberry.field
+    async def inner(root: strawberry.Parent[Any], info: strawberry.Info, times: int = 2) -> str:
+        if times == 13:
+            raise GraphQLError("unlucky")
+        await asyncio.sleep(0)
+        return f"{root.at} {info.path.key} {info.context} " * times
+
+    @strawberry.field
+    async def below(root: strawberry.Parent[Any], name: str) -> Block | None:
+        return None if name == "none" else Block(at=f"{root.at}/{name}")
+
+
+@strawberry.type
+class Nested:
+    @strawberry.field
+    async def board(root: strawberry.Parent[Any], name: str = "top") -> Block:
+        return None if name == "none" else Block(at=name)  # pyright: ignore[reportReturnType]
+
+
+NESTED_SCHEMA = strawberry.Schema(Nested)
+NESTED = [
+    ("{ board { at inner } }", 1),
+    ("{ board { inner(times: 1) at more: inner(times: 3) __typename } }", 1),
+    ('{ board { b: below(name: "x") { at c: below(name: "y") { inner } } at } }', 1),
+    ('query ($n: Int!) { board(name: "q") { inner(times: $n) below(name: "z") { at } } }', 1),
+    ('{ board { at below(name: "none") { at inner } } }', 4),
+    ("{ board { at inner(times: 13) } }", 4),
+    ('{ board(name: "none") { at inner } }', 4),
+    ("{ a: board { at inner } b: board { at } }", 4),
+]
+
+
+@pytest.mark.parametrize(("source", "built"), NESTED)
+def test_objects_of_calls(source: str, built: int) -> None:
+    standard, compiled, builds = engines(NESTED_SCHEMA)
+
+    async def compare() -> None:
+        expected = await answer(standard, source, {"n": 2}, "root")
+        assert [await answer(compiled, source, {"n": 2}, "root") for _ in range(4)] == [expected] * 4
+
+    asyncio.run(compare())
+    assert builds.built == built
+
+
+def test_the_dashboard_builds_no_executor_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = api.data(DASHBOARD, {"days": 3})
+    monkeypatch.setattr(CompiledExecutionContext, "build", None, raising=False)
+    assert api.data(DASHBOARD, {"days": 3}) == first
 
 
 def test_nothing_of_a_request_is_kept() -> None:
