@@ -7,11 +7,11 @@ Table: runglass.engine_migrations (name, applied_at).
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import LiteralString, cast
 
 import psycopg
-from procrastinate.schema import SchemaManager
 
 # Its statements name tables and functions without a schema. Pinning the path on every function lets a
 # connection with any other path call them, as the transactions that create jobs do.
@@ -32,7 +32,7 @@ $$
 
 def engine_migrations() -> list[str]:
     """The names of the migrations of the installed package, oldest first."""
-    return sorted(path.stem for path in Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    return sorted(path.stem for path in (_sql_folder() / "migrations").glob("*.sql"))
 
 
 async def missing_engine_migrations(connection: psycopg.AsyncConnection) -> list[str]:
@@ -53,12 +53,20 @@ async def apply_engine_schema(connection: psycopg.AsyncConnection) -> str | None
     """
     missing = await missing_engine_migrations(connection)
     if missing == engine_migrations():
-        await _apply(connection, SchemaManager.get_schema(), missing)
+        await _apply(connection, (_sql_folder() / "schema.sql").read_text(encoding="utf-8"), missing)
     else:
-        folder = Path(SchemaManager.get_migrations_path())
+        folder = _sql_folder() / "migrations"
         for name in missing:
             await _apply(connection, (folder / f"{name}.sql").read_text(encoding="utf-8"), [name])
     return missing[-1] if missing else None
+
+
+def _sql_folder() -> Path:
+    """Where the installed package has its files, found without importing it: only workers need more of it."""
+    package = find_spec("procrastinate")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("procrastinate is not installed")
+    return Path(package.origin).parent / "sql"
 
 
 async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str]) -> None:

@@ -1,7 +1,5 @@
 """The mutations of admins: create and revoke keys."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 

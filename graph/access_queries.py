@@ -1,7 +1,5 @@
 """The queries of admins: keys and the audit log."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import strawberry

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from graph.config import Settings
 from graph.errors import ApiError, ErrorCode
-from graph.tokens import InvalidToken, TokenVerifier
+from graph.issuer import InvalidToken, IssuerSettings
 from resolvers.authentication import Authentication
 from resolvers.callers import Caller
 from resolvers.secrets import KEY_MARK
+
+if TYPE_CHECKING:
+    from graph.tokens import TokenVerifier
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class Gate:
     def __init__(self, authentication: Authentication, settings: Settings) -> None:
         self.authentication = authentication
         issuer = settings.issuer
-        self._tokens = TokenVerifier(issuer) if issuer else None
+        self._tokens = _verifier(issuer) if issuer else None
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Who sends this request.
@@ -109,6 +113,13 @@ def is_own_page(connection: HTTPConnection) -> bool:
         return site is not None
     scheme = "https" if is_secure(connection) else "http"
     return origin == f"{scheme}://{headers.get('host', '')}"
+
+
+def _verifier(issuer: IssuerSettings) -> TokenVerifier:
+    # Imported late: it brings the cryptography along, and starting must be quick.
+    from graph.tokens import TokenVerifier
+
+    return TokenVerifier(issuer)
 
 
 def _unauthenticated() -> ApiError:

@@ -1,7 +1,5 @@
 """The mutations of budgets, for admins, and the override of a hard limit."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import strawberry

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
-from limits import RateLimitItem
-from limits import parse as parse_rate
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.pool import PoolSettings
 from graph.documents import DocumentMode, DocumentStore, ManifestError, load_manifest
-from graph.tokens import IssuerSettings
+from graph.issuer import IssuerSettings
 from resolvers.budget import Limits as BudgetLimits
 from resolvers.callers import Role
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Connections = Annotated[int, Field(ge=1, le=1000)]
@@ -215,7 +216,7 @@ class Settings(BaseSettings):
     @property
     def rate(self) -> RateLimitItem | None:
         """How many requests one caller may send, if that is limited."""
-        return parse_rate(self.rate_limit) if self.rate_limit else None
+        return _parse_rate(self.rate_limit) if self.rate_limit else None
 
     @property
     def documents(self) -> DocumentStore:
@@ -250,9 +251,16 @@ class Settings(BaseSettings):
         return BudgetLimits(self.daily_tokens, self.monthly_tokens)
 
 
+def _parse_rate(text: str) -> RateLimitItem:
+    # Imported late: a server has no limit by itself, and starting must be quick.
+    from limits import parse
+
+    return parse(text)
+
+
 def _is_rate(text: str) -> bool:
     try:
-        return parse_rate(text).amount > 0
+        return _parse_rate(text).amount > 0
     except ValueError:
         return False
 

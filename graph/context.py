@@ -1,7 +1,5 @@
 """What every resolver of one operation gets: the caller, the database, the loaders and the settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo

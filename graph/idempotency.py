@@ -1,7 +1,5 @@
 """`idempotencyKey` of every mutation: how inputs are told apart, and an answer is kept and given again."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """The mutations that run jobs again or stop them; `graph.mutations` puts them into the root."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 The refusals are raised by the use-cases and turned into members of the union by `graph.refusals`.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, get_type_hints
 

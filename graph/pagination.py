@@ -1,7 +1,5 @@
 """Relay connections over keyset pages, and their opaque cursors."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

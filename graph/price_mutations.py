@@ -1,7 +1,5 @@
 """The mutations of prices, for admins of every site."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated

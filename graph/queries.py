@@ -1,7 +1,5 @@
 """Every query of the API. Each takes the caller's scope from the context; none runs without it."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated, Any
 

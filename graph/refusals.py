@@ -4,8 +4,6 @@
 that no mutation has a `try` of its own.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import strawberry

@@ -1,7 +1,5 @@
 """The mutations that steer batches; `graph.mutations` puts them into the root."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import strawberry

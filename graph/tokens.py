@@ -11,7 +11,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -21,6 +20,7 @@ from jwt import PyJWK, PyJWKClient, PyJWKSet
 
 from db.scope import EVERY_SITE, Scope
 from graph.errors import ApiError, ErrorCode
+from graph.issuer import InvalidToken, IssuerSettings
 from resolvers.callers import Caller, Role
 
 log = logging.getLogger(__name__)
@@ -38,29 +38,6 @@ RETRY_SECONDS = 10.0
 FETCH_SECONDS = 5.0
 EVERY = "*"
 _MAX_NAME = 200
-
-
-class InvalidToken(Exception):
-    """A token that proves nothing. Its text is for the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerSettings:
-    """Whose tokens count, and what their claims mean.
-
-    `keys_url` is a JWKS or an OpenID discovery document, at http, https or file. A claim's name may be a
-    path such as `realm_access.roles`. `roles` maps words of the role claim to roles; where it is None, the
-    names of the roles themselves count.
-    """
-
-    issuer: str
-    audience: str
-    keys_url: str
-    role_claim: str = "role"
-    sites_claim: str = "sites"
-    texts_claim: str = "reads_texts"
-    name_claim: str = "sub"
-    roles: Mapping[str, Role] | None = None
 
 
 class IssuerKeys:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-
-from limits import RateLimitItem
+from typing import TYPE_CHECKING
 
 from db.pool import Database
 from db.rate_limits import take_slice
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 SLICES = 20
 KEPT = 10_000

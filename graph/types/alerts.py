@@ -1,7 +1,5 @@
 """Alert: a run that failed, timed out or met an open circuit."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

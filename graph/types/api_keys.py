@@ -1,7 +1,5 @@
 """ApiKey: what a script signs in with."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import Enum
 from typing import Any

@@ -1,7 +1,5 @@
 """AuditEntry: one change, and who made it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 from uuid import UUID

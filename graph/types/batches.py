@@ -1,7 +1,5 @@
 """Batch: calls that an operator may start after seeing what they cost."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -229,7 +227,7 @@ class Batch(Node):
     started_at: datetime | None = strawberry.field(description="When its first job was started by a worker.")
     finished_at: datetime | None = strawberry.field(description="When its last job had ended.")
     cancelled_by: str | None = strawberry.field(description="Who stopped it.")
-    retry_of: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+    retry_of: Annotated["Batch", strawberry.lazy("graph.types.batches")] | None = resolved(
         _retry_of, "The batch whose failed jobs this one repeats, if any."
     )
     progress: BatchProgress | None = resolved(

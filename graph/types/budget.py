@@ -1,7 +1,5 @@
 """Budget: tokens used against their limits."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 

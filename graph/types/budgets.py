@@ -1,7 +1,5 @@
 """BudgetLimit: a budget that an admin set, how it stands, and what budgets say to what is about to start."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum

@@ -1,7 +1,5 @@
 """CacheEntry: a cached answer of an app."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Dashboard: blocks that are read only when they are selected."""
 
-from __future__ import annotations
-
 import datetime
 from dataclasses import dataclass, replace
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """Fields that a function resolves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

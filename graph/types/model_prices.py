@@ -1,7 +1,5 @@
 """ModelPrice: what a model costs, from when until when."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """The interface of everything that has an id."""
 
-from __future__ import annotations
-
 import strawberry
 
 

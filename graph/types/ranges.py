@@ -1,7 +1,5 @@
 """Ranges as filters take them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import strawberry

@@ -1,7 +1,5 @@
 """RunLog: one call of an app."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -109,7 +107,7 @@ class RunLog(Node):
         permissions=[ReadsTexts],
         description="The answer that came back. Needs the permission to read texts.",
     )
-    trigger_job: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+    trigger_job: Annotated["TriggerJob", strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
         _trigger_job, "The job that made the call, if one did."
     )
 

@@ -1,7 +1,5 @@
 """Statuses as enums. Other services write the words, so each enum has UNKNOWN for a word it does not know."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import TypeVar
 

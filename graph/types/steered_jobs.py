@@ -1,7 +1,5 @@
 """What became of many jobs that were to be retried or cancelled at once."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Any

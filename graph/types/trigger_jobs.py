@@ -1,7 +1,5 @@
 """TriggerJob: an event, and the chain of apps that it starts."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,16 +145,16 @@ class TriggerJob(Node):
     finished_at: datetime | None = strawberry.field(description="When it ended; null before that.")
     created_at: datetime = strawberry.field(description="When it was created.")
     run_logs: RunLogConnection = resolved(_run_logs, "The calls of apps that it made, newest first.")
-    retry_of: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
+    retry_of: Annotated["TriggerJob", strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
         _retry_of, "The job that this one repeats, if it is a retry."
     )
-    root: Annotated[TriggerJob, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
+    root: Annotated["TriggerJob", strawberry.lazy("graph.types.trigger_jobs")] = resolved(
         _root, "The first job of its line of retries: itself, unless it is a retry."
     )
-    retries: Annotated[TriggerJobConnection, strawberry.lazy("graph.types.trigger_jobs")] = resolved(
+    retries: Annotated["TriggerJobConnection", strawberry.lazy("graph.types.trigger_jobs")] = resolved(
         _retries, "The jobs that repeat this one, newest first."
     )
-    batch: Annotated[Batch, strawberry.lazy("graph.types.batches")] | None = resolved(
+    batch: Annotated["Batch", strawberry.lazy("graph.types.batches")] | None = resolved(
         _batch, "The batch that it belongs to, if any."
     )
     budget_state: BudgetState = resolved(

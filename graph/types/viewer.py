@@ -1,7 +1,5 @@
 """Viewer: the caller, as it sees itself."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 import strawberry
