@@ -395,6 +395,9 @@ BEGIN
         ' SELECT date_bin(''24 hours'', hour, ''2000-01-01 00:00:00+00''::timestamptz) FROM ('
         '  SELECT hour FROM runglass.run_usage UNION SELECT hour FROM runglass.run_latency'
         '  UNION SELECT hour FROM runglass.model_usage'
+        -- Where the last run of a day went before its day was counted, a batch still lacks it.
+        '  UNION SELECT quarter FROM runglass.batch_usage'
+        '   WHERE quarter < (SELECT counted_from FROM runglass.model_usage_start)'
         '  UNION SELECT quarter FROM runglass.run_log_deltas) AS counted'
         ' ORDER BY 1',
         CASE WHEN zoned THEN 'timestamptz' ELSE 'timestamp' END,

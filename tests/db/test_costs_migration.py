@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +71,20 @@ def test_old_runs_are_left_out_until_they_are_counted_and_then_right(before: str
     fold(before)
     count_models(before)
     assert min(counted(before)) > 0
+    asyncio.run(check(before, *BOUNDS, WEEK))
+
+
+@pytest.mark.parametrize("count", [count_models, rebuild])
+def test_a_day_whose_last_run_goes_before_it_is_counted(before: str, count: Callable[[str], object]) -> None:
+    with connect(before) as connection:
+        alone = NOW - timedelta(days=6)
+        add_run(connection, trigger_job_id=1, created_at=alone)
+    fold(before)
+    asyncio.run(apply_migrations(before))
+    with connect(before) as connection:
+        connection.execute("DELETE FROM biz.ai_run_logs WHERE created_at = %s", (alone,))
+    fold(before)
+    count(before)
     asyncio.run(check(before, *BOUNDS, WEEK))
 
 
