@@ -8,7 +8,17 @@ from tests.work.test_running import retry
 from tests.work.test_steering import cancel_job
 
 RESERVED = """
-SELECT count(*) FROM biz.ai_trigger_jobs WHERE reserved_tokens IS NOT NULL AND status IN ('pending', 'running')
+SELECT count(*) FROM biz.ai_trigger_jobs
+WHERE reserved_tokens IS NOT NULL AND status IN ('pending', 'running')
+"""
+
+
+CANCEL_SOME = """
+mutation ($ids: [ID!]) {
+  cancelJobs(input: {jobIds: $ids, reason: "a test"}) {
+    ... on CancelledJobs { results { jobId job { status } } }
+  }
+}
 """
 
 
@@ -58,3 +68,25 @@ def test_a_job_whose_answer_cannot_be_kept_fails_with_its_run(
     error = "it could not be run: CheckViolation"
     assert store.value("SELECT error_message FROM biz.ai_trigger_jobs WHERE id = %s", (job,)) == error
     assert store.value("SELECT error_message FROM biz.ai_run_logs WHERE status = 'failed'") == error
+
+
+def test_jobs_that_are_stopped_while_two_workers_start_them_end_once_each(
+    api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    workers.start()
+    workers.start()
+    jobs = [enqueue(store, app_chain=["chat", "mail"]) for _ in range(80)]
+    outcomes: dict[str, str] = {}
+    while not ended(store, *jobs)():
+        stopped = api.data(CANCEL_SOME, {"ids": [f"job_{job}" for job in jobs if job % 2]})["cancelJobs"]
+        outcomes |= {one["jobId"]: one["job"]["status"] for one in stopped["results"] if one["job"]}
+
+    ends = {job: end_of(store, job) for job in jobs}
+    called = {job: [call.app for call in apps.calls() if call.body["job"] == f"job_{job}"] for job in jobs}
+    assert all(ends[job] == ("success", 20, ["success"] * 2) for job in jobs if not job % 2)
+    for job, (status, tokens, runs) in ends.items():
+        assert runs == ["success"] * len(called[job])
+        assert (tokens or 0) == 10 * len(runs)
+        assert status == ("success" if len(runs) == 2 else "cancelled")
+        assert outcomes.get(f"job_{job}") != "CANCELLED" or status == "cancelled"
+    assert {status for status, _, _ in ends.values()} == {"success", "cancelled"}
