@@ -29,12 +29,23 @@ HAS_UNFINISHED_RETRY = SiteStatement(
     WHERE retry_of_id = %(id)s AND status IN ('confirmed', 'running') AND {scope}"""
 )
 
-# What has been retried since, with success or not yet ended, is left out.
+# What has been retried since, by one retry or several in a line, with success or not yet ended, is left out.
 _FAILED_JOBS: LiteralString = """
     FROM biz.ai_trigger_jobs AS job
     WHERE job.batch_id = %(id)s AND job.status IN ('failed', 'cancelled') AND NOT EXISTS (
         SELECT FROM biz.ai_trigger_jobs AS retry
-        WHERE retry.retry_of_id = job.id AND retry.status IN ('pending', 'running', 'success')
+        WHERE retry.retry_of_id = job.id AND retry.site_id = job.site_id AND (
+            retry.status IN ('pending', 'running', 'success') OR EXISTS (
+                WITH RECURSIVE line AS (
+                    SELECT retry.id, retry.status
+                    UNION
+                    SELECT next.id, next.status FROM line
+                    JOIN biz.ai_trigger_jobs AS next ON next.retry_of_id = line.id
+                    WHERE next.site_id = job.site_id
+                )
+                SELECT FROM line WHERE status IN ('pending', 'running', 'success')
+            )
+        )
     ) AND {scope}"""
 
 # Very many jobs have very few chains, which take long to read: each is read once.

@@ -55,7 +55,7 @@ class TriggerJobFilter:
     is_forced: bool | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
-    # Without a retry that has succeeded, or not ended.
+    # Without a newer try: a retry of it, or a later retry of what it retries. Skipped ones do not count.
     is_unretried: Literal[True] | None = None
 
 
@@ -186,7 +186,12 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "is_unretried": """NOT EXISTS (
         SELECT FROM biz.ai_trigger_jobs AS retry
         WHERE retry.retry_of_id = ai_trigger_jobs.id AND retry.site_id = ai_trigger_jobs.site_id
-          AND retry.status IN ('pending', 'running', 'success')
+          AND retry.status IN ('pending', 'running', 'success', 'failed', 'cancelled')
+    ) AND NOT EXISTS (
+        SELECT FROM biz.ai_trigger_jobs AS later
+        WHERE later.retry_of_id = ai_trigger_jobs.retry_of_id AND later.id > ai_trigger_jobs.id
+          AND later.site_id = ai_trigger_jobs.site_id
+          AND later.status IN ('pending', 'running', 'success', 'failed', 'cancelled')
     )""",
 }
 

@@ -104,6 +104,10 @@ def make_demo_app(secret: str) -> Starlette:
             return JSONResponse({"error": "there is no such app"}, 404)
         key = request.headers.get("idempotency-key", "")
         fate, random = fates.of(app.name, json.loads(body).get("member"), key)
+        if fate == "hang":
+            # Until the caller has given up, so nobody reads the answer.
+            await request.receive()
+            return Response(status_code=504)
         return await _respond(app, fate, random)
 
     async def result(request: Request) -> Response:
@@ -120,8 +124,6 @@ def make_demo_app(secret: str) -> Starlette:
 
 
 async def _respond(app: App, fate: str, random: Random) -> Response:
-    if fate == "hang":
-        await asyncio.sleep(TIMEOUT_SECONDS * 10)
     if fate == "poll":
         ready = time.time() + random.uniform(2, 5)
         return JSONResponse({"pollUrl": f"/{app.name}/results?ready={ready:.1f}"}, 202)

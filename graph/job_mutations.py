@@ -78,8 +78,8 @@ class RetryJobsInput(JobsInput):
 
     filter: TriggerJobFilter | None = strawberry.field(
         default=None,
-        description="Finished jobs that match; without status, the failed and the cancelled ones. Those with"
-        " a retry that succeeded or has not ended are left out.",
+        description="Finished jobs that match; without status, the failed and the cancelled ones. Of a job"
+        " and its retries only the newest is meant.",
     )
     origin: RetryFrom = strawberry.field(default=RetryFrom.START, name="from", description=_FROM)
     override: BudgetOverride | None = strawberry.field(default=None, description=_OVERRIDE)

@@ -228,9 +228,13 @@ def _poll_url(app: App, headers: httpx.Headers, text: bytes) -> str:
     given = _json_object(text).get("pollUrl") if text.strip() else headers.get("location")
     if not isinstance(given, str):
         raise Malformed("202 without a pollUrl")
-    url = urljoin(app.url, given)
+    try:
+        url = urljoin(app.url, given)
+        server = urlsplit(url)[:2]
+    except ValueError:
+        raise Malformed("pollUrl is not a URL") from None
     # An answer must not choose which other server of the network is asked with our signature.
-    if urlsplit(url)[:2] != urlsplit(app.url)[:2]:
+    if server != urlsplit(app.url)[:2]:
         raise Malformed("pollUrl names another server")
     return url
 

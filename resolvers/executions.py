@@ -22,7 +22,8 @@ class Execution:
     job: HoldRow
     engine_id: int
     holder: UUID
-    earlier: Mapping[str, EarlierRunRow]
+    # The calls that former executions made, by their place in the chain.
+    earlier: Mapping[int, EarlierRunRow]
     cancelled: bool = False
     position: int = 0
     # The answer of the app before, which is the input of the next one.
@@ -103,12 +104,15 @@ def values_of_end(execution: Execution, call: Call, answer: Answer) -> dict[str,
 
 
 def end_of(execution: Execution) -> str | None:
-    """The status with which the job has ended; None while an app is still to be called."""
+    """The status with which the job has ended; None while an app is still to be called.
+
+    A call that a former execution began gets its answer first, also where the job should stop.
+    """
     if execution.error is not None:
         return "failed"
     if execution.position == len(execution.chain):
         return "success"
-    return "cancelled" if execution.cancelled else None
+    return "cancelled" if execution.cancelled and execution.position not in execution.earlier else None
 
 
 def answer_of(run: EarlierRunRow) -> Answer:

@@ -11,8 +11,8 @@ from typing import Any
 from resolvers.import_columns import Reasons, check_column
 from resolvers.import_plan import Plan
 from resolvers.import_source import BadRow, Batch
+from resolvers.run_logs import FINISHED
 
-FINISHED = frozenset({"success", "failed", "timeout", "circuit_open"})
 _LONGEST_LATENCY = 2**31 - 1
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _MILLISECOND = timedelta(milliseconds=1)

@@ -92,8 +92,8 @@ async def retry_jobs(
 ) -> RetriedJobs:
     """Run many jobs again as `retry_job` does, in one transaction; a job that cannot be hinders no other.
 
-    Of a filter, only finished jobs are meant (the unsuccessful ones, unless it names states) that have no
-    retry which succeeded or has not ended. The budgets allow all of them or none. Raises BudgetExceeded, and
+    Of a filter, only finished jobs are meant (the unsuccessful ones, unless it names states), and of a job
+    and its retries only the newest. The budgets allow all of them or none. Raises BudgetExceeded, and
     InvalidInput for a request that cannot be carried out or where more jobs are meant than its limit.
     """
     request = request.checked()

@@ -18,7 +18,6 @@ from resolvers.names import check_length, check_name
 
 MAX_RUNS = 1000
 FINISHED = ("success", "failed", "timeout", "circuit_open")
-IN_FLIGHT = ("pending", "running")
 # Beyond these PostgreSQL stores times that Python cannot read, and one such row would break every list.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)

@@ -41,8 +41,6 @@ ResultT = TypeVar("ResultT")
 
 # How long an answer is kept in hand while the database is away, in steps; after that the call is repeated.
 _PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-
-
 _ADMISSION_SECONDS = 0.05
 
 
@@ -69,7 +67,6 @@ class Runner:
     installation: UUID
     # Set whenever a place has come free, so that `keep_admitting` fills it.
     freed: asyncio.Event = field(default_factory=asyncio.Event)
-    _seen_batches: set[UUID] = field(default_factory=set[UUID])
 
     async def run_job(self, job_id: int, site_id: str, engine_id: int) -> bool:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
@@ -175,9 +172,8 @@ class Runner:
             return None
         if missing := [app for app in job.app_types if app not in self.apps]:
             raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
-        if job.batch_id and job.batch_id not in self._seen_batches:
+        if job.batch_id:
             await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
-            self._seen_batches.add(job.batch_id)
         earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
         execution = Execution(
             job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
@@ -186,10 +182,12 @@ class Runner:
 
     async def _earlier_runs(
         self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
-    ) -> dict[str, EarlierRunRow]:
-        keys = [self._key(job_id, position) for position in range(len(job.app_types))]
-        rows = await store.list_earlier_runs(transaction, scope=scope, job_id=job_id, external_ids=keys)
-        return {row.external_id: row for row in rows}
+    ) -> dict[int, EarlierRunRow]:
+        places = {self._key(job_id, position): position for position in range(len(job.app_types))}
+        rows = await store.list_earlier_runs(
+            transaction, scope=scope, job_id=job_id, external_ids=list(places)
+        )
+        return {places[row.external_id]: row for row in rows}
 
     async def _go_on(
         self, transaction: Connection, execution: Execution, call: Call, answer: Answer
@@ -214,7 +212,7 @@ class Runner:
     ) -> tuple[Execution, Call] | None:
         while (status := end_of(execution)) is None:
             key = self._key(execution.job_id, execution.position)
-            known = execution.earlier.get(key)
+            known = execution.earlier.get(execution.position)
             if known and known.status != "running":
                 execution = after(execution, answer_of(known), execution.cancelled)
                 continue
@@ -249,11 +247,22 @@ class Runner:
         hold = await store.hold_job(
             transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
         )
-        if hold is not None and hold.is_ours:
-            error = f"it could not be run: {kind}"
-            await store.end_job(
-                transaction, scope=scope, job_id=job_id, status="failed", error=error, tokens=0
-            )
+        if hold is None or not hold.is_ours:
+            return
+        answer = Answer("failed", error=f"it could not be run: {kind}")
+        earlier = await self._earlier_runs(transaction, scope, job_id, hold)
+        execution = Execution(job_id, site_id, hold, engine_id, holder, earlier)
+        for position, run in earlier.items():
+            if run.status == "running":
+                await self._finish_run(transaction, execution, self._key(job_id, position), answer)
+        await store.end_job(
+            transaction,
+            scope=scope,
+            job_id=job_id,
+            status="failed",
+            error=answer.error,
+            tokens=sum(run.tokens_used for run in earlier.values()),
+        )
 
     def _key(self, job_id: int, position: int) -> str:
         return call_key(self.installation, job_id, position)

@@ -5,19 +5,9 @@ from decimal import Decimal
 
 import strawberry
 
-from graph.context import Info
 from graph.scalars import BigInt
-from graph.types.costs import COST, UNPRICED_CALLS, cost_of_runs
+from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
 from graph.types.fields import resolved
-from resolvers import budget as cases
-
-
-async def _cost(root: strawberry.Parent[cases.PeriodBudget], info: Info) -> Decimal | None:
-    return (await cost_of_runs(info, root.runs)).cost
-
-
-async def _unpriced_calls(root: strawberry.Parent[cases.PeriodBudget], info: Info) -> BigInt:
-    return BigInt((await cost_of_runs(info, root.runs)).unpriced_calls)
 
 
 @strawberry.type(description="The tokens of one period against their limit.")
@@ -31,8 +21,8 @@ class PeriodBudget:
     )
     remaining: BigInt = strawberry.field(description="Tokens left; 0 when overrun.")
     resets_at: datetime = strawberry.field(description="When the next period begins.")
-    cost: Decimal | None = resolved(_cost, COST)
-    unpriced_calls: BigInt = resolved(_unpriced_calls, UNPRICED_CALLS)
+    cost: Decimal | None = resolved(known_cost, COST)
+    unpriced_calls: BigInt = resolved(unpriced_calls, UNPRICED_CALLS)
 
 
 @strawberry.type(description="Tokens used today and this month, counted as the dashboard counts them.")

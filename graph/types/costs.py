@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import partial
+from typing import Protocol
+
+import strawberry
 
 from graph.context import Info
+from graph.scalars import BigInt
 from resolvers.costs import Cost, Runs, costs_of_runs
 
 COST = (
@@ -19,3 +24,22 @@ async def cost_of_runs(info: Info, runs: Runs) -> Cost:
     """What runs cost; those of one operation are read together."""
     load_many = partial(costs_of_runs, info.context.database)
     return await info.context.loaders.of("costs_of_runs", load_many).load(runs) or Cost(None, 0)
+
+
+class Counted(Protocol):
+    """What counts runs."""
+
+    @property
+    def runs(self) -> Runs:
+        """The runs that it counts."""
+        ...
+
+
+async def known_cost(root: strawberry.Parent[Counted], info: Info) -> Decimal | None:
+    """Resolve cost."""
+    return (await cost_of_runs(info, root.runs)).cost
+
+
+async def unpriced_calls(root: strawberry.Parent[Counted], info: Info) -> BigInt:
+    """Resolve unpricedCalls."""
+    return BigInt((await cost_of_runs(info, root.runs)).unpriced_calls)

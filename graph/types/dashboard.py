@@ -17,7 +17,7 @@ from graph.errors import ApiError, ErrorCode
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
-from graph.types.costs import COST, UNPRICED_CALLS, cost_of_runs
+from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
 from graph.types.fields import STATEMENT, resolved
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
@@ -72,17 +72,6 @@ async def _load(info: Info, block: Block) -> Any:
     return await context.loaders.of("dashboard", load_many).load(block)
 
 
-_Counted = cases.Today | cases.TrendDay | cases.AppShare
-
-
-async def _cost(root: strawberry.Parent[_Counted], info: Info) -> Decimal | None:
-    return (await cost_of_runs(info, root.runs)).cost
-
-
-async def _unpriced_calls(root: strawberry.Parent[_Counted], info: Info) -> BigInt:
-    return BigInt((await cost_of_runs(info, root.runs)).unpriced_calls)
-
-
 async def _latency(root: strawberry.Parent[cases.Today], info: Info) -> LatencyPercentiles:
     p50, p95, p99 = await _load(info, replace(root.block, name="percentiles"))
     return LatencyPercentiles(p50=p50, p95=p95, p99=p99)
@@ -103,8 +92,8 @@ class Today:
     by_status: list[StatusCount] = strawberry.field(
         description="How many runs have each status, most first.", metadata={"list_size": len(RunStatus)}
     )
-    cost: Decimal | None = resolved(_cost, COST, weight=STATEMENT)
-    unpriced_calls: BigInt = resolved(_unpriced_calls, UNPRICED_CALLS)
+    cost: Decimal | None = resolved(known_cost, COST, weight=STATEMENT)
+    unpriced_calls: BigInt = resolved(unpriced_calls, UNPRICED_CALLS)
     latency: LatencyPercentiles = resolved(_latency, "Percentiles of the latency.", weight=STATEMENT)
 
 
@@ -118,8 +107,8 @@ class TrendDay:
     success_rate: float | None = strawberry.field(
         description="Successes over finished runs, 0 to 1; null where no run is finished."
     )
-    cost: Decimal | None = resolved(_cost, COST)
-    unpriced_calls: BigInt = resolved(_unpriced_calls, UNPRICED_CALLS)
+    cost: Decimal | None = resolved(known_cost, COST)
+    unpriced_calls: BigInt = resolved(unpriced_calls, UNPRICED_CALLS)
 
 
 def _share_count(root: strawberry.Parent[cases.AppShare]) -> BigInt:
@@ -146,8 +135,8 @@ class AppShare:
     count: BigInt = resolved(_share_count, "How many runs of it there were.")
     tokens: BigInt = strawberry.field(description="Tokens of these runs.")
     share: float = strawberry.field(description="Its part of all runs, 0 to 1.")
-    cost: Decimal | None = resolved(_cost, COST)
-    unpriced_calls: BigInt = resolved(_unpriced_calls, UNPRICED_CALLS)
+    cost: Decimal | None = resolved(known_cost, COST)
+    unpriced_calls: BigInt = resolved(unpriced_calls, UNPRICED_CALLS)
 
 
 @strawberry.type(description="How the newest run of an app went.")

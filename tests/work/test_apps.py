@@ -32,6 +32,7 @@ WRONG_ANSWERS: list[tuple[Reply, str]] = [
     ((200, {}, b"x" * 4_000_001), "malformed answer: longer than 4,000,000 bytes"),
     ((202, {}, b'{"pollUrl": "http://example.com/x"}'), "malformed answer: pollUrl names another server"),
     ((202, {}, b"{}"), "malformed answer: 202 without a pollUrl"),
+    ((202, {}, b'{"pollUrl": "http://[x"}'), "malformed answer: pollUrl is not a URL"),
 ]
 
 

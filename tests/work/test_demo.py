@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from typing import Any
 
 import httpx
 
@@ -74,8 +76,6 @@ def post(body: bytes, signature: str, timestamp: str, path: str = "/chat_assista
 
 
 def test_a_simulated_app_checks_the_signature() -> None:
-    import time
-
     now = str(int(time.time()))
     old = str(int(time.time()) - 3600)
     assert post(b"{}", sign("s", now, b"{}"), now).json()["status"] == "success"
@@ -83,6 +83,33 @@ def test_a_simulated_app_checks_the_signature() -> None:
     assert post(b"{ }", sign("s", now, b"{}"), now).status_code == 401
     assert post(b"{}", sign("s", old, b"{}"), old).status_code == 401
     assert post(b"{}", sign("s", now, b"{}"), now, "/nothing").status_code == 404
+
+
+def test_a_call_that_hangs_ends_when_its_caller_has_gone() -> None:
+    now, body = str(int(time.time())), b'{"member": "hang-1"}'
+    received = iter([{"type": "http.request", "body": body}, {"type": "http.disconnect"}])
+    headers = {"x-runglass-timestamp": now, "x-runglass-signature": sign("s", now, body)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/chat_assistant",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent: list[Any] = []
+
+    async def call() -> None:
+        async def receive() -> Any:
+            return next(received)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with asyncio.timeout(20):
+            await make_demo_app("s")(scope, receive, send)
+
+    asyncio.run(call())
+    assert sent[0]["status"] == 504
 
 
 def test_jobs_of_the_demo_run(dsn: str, store: Store) -> None:

@@ -140,6 +140,22 @@ def test_the_failed_part_of_a_batch_runs_again_as_a_batch(
     assert nothing == {"__typename": "Conflict", "message": "Nothing of this batch is left to retry."}
 
 
+def test_what_a_retry_of_a_retry_has_repaired_is_not_run_again_with_its_batch(api: Api, store: Store) -> None:
+    batch = confirm(api, 2)
+    store.rows("UPDATE biz.ai_trigger_jobs SET status = 'failed', finished_at = now()")
+    store.rows("UPDATE runglass.batches SET status = 'completed_with_failures', finished_at = now()")
+    repaired, failed_again = (
+        row["id"] for row in store.rows("SELECT id FROM biz.ai_trigger_jobs ORDER BY id")
+    )
+    store.job(retry_of_id=store.job(retry_of_id=repaired), status="success")
+    store.job(retry_of_id=store.job(retry_of_id=failed_again))
+
+    api.data(RETRY_BATCH, {"id": batch})
+
+    jobs = store.rows("SELECT retry_of_id FROM biz.ai_trigger_jobs WHERE status = 'pending'")
+    assert jobs == [{"retry_of_id": failed_again}]
+
+
 def test_a_retry_of_a_batch_says_what_it_will_cost(api: Api, store: Store) -> None:
     store.rows(
         "INSERT INTO runglass.model_prices (model, prompt_price, completion_price, valid_from, created_by,"
