@@ -1,7 +1,5 @@
 """The cost of runs, as a field of whatever they are the runs of."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from functools import partial
 from typing import Protocol
