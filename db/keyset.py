@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
 
 class Key(NamedTuple):
@@ -32,23 +32,14 @@ class PageRequest:
     newest_first: bool = True
 
 
-class Keyed(Protocol):
-    """A row that has a place in a list."""
-
-    @property
-    def id(self) -> Any: ...
-    @property
-    def created_at(self) -> datetime: ...
-
-
-KeyedRow = TypeVar("KeyedRow", bound=Keyed)
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[KeyedRow]):
+class Page(Generic[Row]):
     """The rows of one page in the list's order, and whether there are more on either side."""
 
-    rows: Sequence[KeyedRow]
+    rows: Sequence[Row]
     has_next: bool
     has_previous: bool
 
@@ -79,7 +70,7 @@ def keyset(
     return conditions, order, values
 
 
-def page_of(request: PageRequest, rows: list[KeyedRow]) -> Page[KeyedRow]:
+def page_of(request: PageRequest, rows: list[Row]) -> Page[Row]:
     """Turn the rows of a statement made with `keyset` into the page that was asked for."""
     more = len(rows) > request.limit
     rows = rows[: request.limit]

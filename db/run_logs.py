@@ -41,6 +41,17 @@ class RunLogRow(NamedTuple):
     finished_at: datetime | None
 
 
+class RunLogText(NamedTuple):
+    """A run as the text of a JSON object, and its place in a list: `microseconds` since 1970.
+
+    `text` is None for a run that only a `RunLogRow` can show.
+    """
+
+    id: int
+    microseconds: int
+    text: str | None
+
+
 class RunTextRow(NamedTuple):
     """The long texts of a run."""
 
@@ -76,11 +87,34 @@ class RunLogFilter:
     error_contains: str | None = None
 
 
-RUN_LOG_COLUMNS: LiteralString = """
-    id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
-    coalesce(tokens_used, 0)::bigint, prompt_tokens, completion_tokens, latency_ms::bigint,
-    coalesce(status, ''), error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id,
-    external_id, created_at, finished_at"""
+COLUMNS: dict[str, LiteralString] = {
+    "id": "id",
+    "site_id": "site_id::text",
+    "app_type": "app_type",
+    "trigger_type": "trigger_type",
+    "member_id": "member_id::text",
+    "session_id": "session_id::text",
+    "model": "model",
+    "tokens_used": "coalesce(tokens_used, 0)::bigint",
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens",
+    "latency_ms": "latency_ms::bigint",
+    "status": "coalesce(status, '')",
+    "error_message": "error_message",
+    "alert_status": "alert_status",
+    "alert_changed_by": "alert_changed_by",
+    "alert_changed_at": "alert_changed_at",
+    "trigger_job_id": "trigger_job_id",
+    "external_id": "external_id",
+    "created_at": "created_at",
+    "finished_at": "finished_at",
+}
+"""What a field of `RunLogRow` is read from."""
+
+RUN_LOG_COLUMNS: LiteralString = ", ".join(COLUMNS.values())
+
+# Whole microseconds, exactly: the numeric result of extract.
+TEXT_COLUMNS: LiteralString = "id, (extract(epoch FROM created_at) * 1000000)::bigint"
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -210,12 +244,27 @@ async def list_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
+    statement, values = _page_statement(RUN_LOG_COLUMNS, wanted, page)
+    return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values))
+
+
+async def list_run_log_texts(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, text: LiteralString
+) -> Page[RunLogText]:
+    """The same page, each run written by the expression `text` (`db.json_text`)."""
+    statement, values = _page_statement(f"{TEXT_COLUMNS}, {text}", wanted, page)
+    return page_of(page, await fetch_all(connection, RunLogText, statement, scope, values))
+
+
+def _page_statement(
+    columns: LiteralString, wanted: RunLogFilter, page: PageRequest
+) -> tuple[SiteStatement, dict[str, Any]]:
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE {{scope}}{conditions}{keys}{order}"
+        f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{conditions}{keys}{order}"
     )
-    return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values | key_values))
+    return statement, values | key_values
 
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:

@@ -44,7 +44,7 @@ from graph.compiled_leaf import (
     vet,
 )
 
-__all__ = ["CodeWriter", "Scope"]
+__all__ = ["CodeWriter", "Place", "Scope"]
 
 _MAX_FIELDS = 500
 _MAX_INLINE_DEPTH = 6
@@ -59,7 +59,7 @@ class Scope(NamedTuple):
     demote: Callable[[GraphQLField], None]
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a value is completed: its variable, how deep, and the field and row it was read from."""
 
     variable: str
@@ -81,7 +81,7 @@ class CodeWriter:
 
     def value_function(self, return_type: Any, details: FieldDetailsList) -> str:
         """Write ``f(value)``, which completes a value of the type; its name."""
-        return self._function("v", lambda: self._value(return_type, details, _Place("v", 1, 0)))
+        return self._function("v", lambda: self._value(return_type, details, Place("v", 1, 0)))
 
     def fields_function(
         self, parent_type: GraphQLObjectType, grouped: GroupedFieldSet
@@ -93,7 +93,7 @@ class CodeWriter:
             for response_name, details in grouped.items():
                 lines, functions = len(self.lines), len(self.functions)
                 try:
-                    plain[response_name] = self._field(parent_type, details, _Place("v", 1, 0))
+                    plain[response_name] = self._field(parent_type, details, Place("v", 1, 0))
                 except NotPlain:
                     del self.lines[lines:], self.functions[functions:]
             self._line(1, f"v = {_dict_display(plain)}")
@@ -126,7 +126,7 @@ class CodeWriter:
     def _line(self, indent: int, text: str) -> None:
         self.lines.append(" " * indent + text)
 
-    def _value(self, type_: Any, details: FieldDetailsList, place: _Place, nullable: bool = True) -> None:
+    def _value(self, type_: Any, details: FieldDetailsList, place: Place, nullable: bool = True) -> None:
         if is_non_null_type(type_):
             return self._value(type_.of_type, details, place, False)
         if is_leaf_type(type_):
@@ -138,7 +138,7 @@ class CodeWriter:
             return self._list(type_, details, place)
         return self._composite(type_, details, place)
 
-    def _leaf(self, type_: Any, place: _Place, nullable: bool) -> None:
+    def _leaf(self, type_: Any, place: Place, nullable: bool) -> None:
         variable, indent = place.variable, place.indent
         complete = self._name("c", make_leaf(type_, nullable, place.field))
         slow = f"{variable} = {complete}({variable}, {place.row})"
@@ -165,14 +165,14 @@ class CodeWriter:
             indent, f"if {variable} is not None and ({test}): {slow}" if nullable else f"if {test}: {slow}"
         )
 
-    def _list(self, type_: Any, details: FieldDetailsList, place: _Place) -> None:
+    def _list(self, type_: Any, details: FieldDetailsList, place: Place) -> None:
         item = self._name("i")
 
         def body() -> None:
             self._line(1, "if type(v) is not list and type(v) is not tuple: raise Fallback")
             self._line(1, "done = []; add = done.append")
             self._line(1, f"for {item} in v:")
-            self._value(type_.of_type, details, _Place(item, 2, 0))
+            self._value(type_.of_type, details, Place(item, 2, 0))
             self._line(2, f"add({item})")
             self._line(1, "v = done")
 
@@ -187,7 +187,7 @@ class CodeWriter:
             place.indent, f"except (Exception, Fallback): {spill}({place.variable}, {place.row}); raise"
         )
 
-    def _composite(self, type_: Any, details: FieldDetailsList, place: _Place) -> None:
+    def _composite(self, type_: Any, details: FieldDetailsList, place: Place) -> None:
         variable = place.variable
         checker = "vet" if place.field is None else self._name("t", place.field.vet)
         arguments = variable if place.field is None else f"{variable}, {place.row}"
@@ -199,10 +199,10 @@ class CodeWriter:
         elif place.depth < _MAX_INLINE_DEPTH:
             self._object(type_, details, place)
         else:
-            function = self._function("v", lambda: self._object(type_, details, _Place("v", 1, 0)))
+            function = self._function("v", lambda: self._object(type_, details, Place("v", 1, 0)))
             self._line(place.indent, f"{variable} = {function}({variable})")
 
-    def _object(self, type_: GraphQLObjectType, details: FieldDetailsList, place: _Place) -> None:
+    def _object(self, type_: GraphQLObjectType, details: FieldDetailsList, place: Place) -> None:
         if type_.is_type_of is not None:
             test, info = self._name("p", type_.is_type_of), self._name("n", self._info(details))
             self._line(place.indent, f"answer = {test}({place.variable}, {info})")
@@ -216,7 +216,7 @@ class CodeWriter:
         completed = {name: self._field(type_, nodes, place) for name, nodes in grouped.items()}
         self._line(place.indent, f"{place.variable} = {_dict_display(completed)}")
 
-    def _field(self, type_: GraphQLObjectType, details: FieldDetailsList, place: _Place) -> str:
+    def _field(self, type_: GraphQLObjectType, details: FieldDetailsList, place: Place) -> str:
         """Write the reading and completion of one field of the row in `place`; its result's expression."""
         self.fields_left -= 1
         name = details[0].node.name.value
@@ -232,7 +232,7 @@ class CodeWriter:
         row, attribute = place.variable, field.attribute
         read = f"{row}.{attribute}" if attribute else f"{self._name('r', field.read)}({row})"
         self._line(place.indent, f"{variable} = {read}")
-        inner = _Place(variable, place.indent, place.depth + 1, field, place.variable)
+        inner = Place(variable, place.indent, place.depth + 1, field, place.variable)
         self._value(definition.type, details, inner)
         return variable
 
@@ -243,7 +243,7 @@ class CodeWriter:
         branches: dict[str, str] = {}
         for possible in self.scope.schema.get_possible_types(type_):
             branches[possible.name] = self._function(
-                "v", lambda possible=possible: self._object(possible, details, _Place("v", 1, 0))
+                "v", lambda possible=possible: self._object(possible, details, Place("v", 1, 0))
             )
         resolve_type = type_.resolve_type or default_type_resolver
         dispatch = _dispatcher(resolve_type, self._info(details), type_, branches, self.names)

@@ -96,7 +96,8 @@ class SelectionPlan:
         known = self._selections.get(id(grouped))
         return known if known is not None else self._compile_selection(executor, parent_type, grouped)
 
-    def _scope(self, executor: CompiledExecutionContext) -> Scope:
+    def scope(self, executor: CompiledExecutionContext) -> Scope:
+        """What the operation's sub-selections are compiled against."""
         return Scope(executor.schema, executor.collect_subfields, self._cache.is_demoted, self._cache.demote)
 
     def _compile_selection(
@@ -104,7 +105,7 @@ class SelectionPlan:
     ) -> Selection:
         read, plain = None, []
         try:
-            writer = CodeWriter(self._scope(executor))
+            writer = CodeWriter(self.scope(executor))
             name, plain = writer.fields_function(parent_type, grouped)
             read = writer.finish()[name] if plain else None
         except RecursionError:
@@ -125,7 +126,7 @@ class SelectionPlan:
             if call is not None:
                 self.calls[id(details)] = (definition, call)
             try:
-                writer = CodeWriter(self._scope(executor))
+                writer = CodeWriter(self.scope(executor))
                 name = writer.value_function(definition.type, details)
                 self.completers[id(details)] = (definition.type, writer.finish()[name])
             except (NotPlain, RecursionError):

@@ -40,6 +40,7 @@ from graphql.pyutils import Path
 
 from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback, sober, vet
+from graph.compiled_texts import WrittenRows, plan_texts
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -136,11 +137,12 @@ class _Object(NamedTuple):
 class DirectRun:
     """How one query runs without an executor."""
 
-    __slots__ = ("_field", "_variables")
+    __slots__ = ("_field", "_variables", "_written")
 
-    def __init__(self, field: _Field, variables: list[_Variable]) -> None:
+    def __init__(self, field: _Field, variables: list[_Variable], written: WrittenRows | None = None) -> None:
         self._field = field
         self._variables = variables
+        self._written = written
 
     def coerced(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """The values of the variables, or None where the standard executor must coerce them."""
@@ -165,6 +167,8 @@ class DirectRun:
         self, variables: dict[str, Any], context_value: Any, root_value: Any
     ) -> tuple[dict[str, Any] | None, Outcome | None]:
         """The query's data; or None, and what the resolver gave if it was called."""
+        if self._written is not None:
+            return await self._run_written(self._written, variables, context_value, root_value)
         request = _Request(variables, context_value, root_value)
         try:
             value = await self._field.value(root_value, request)
@@ -176,6 +180,24 @@ class DirectRun:
             return {self._field.name: await self._field.completed(value, request)}, None
         except (Exception, Fallback):
             return None, Outcome(value)
+
+    async def _run_written(
+        self, written: WrittenRows, variables: dict[str, Any], context_value: Any, root_value: Any
+    ) -> tuple[dict[str, Any] | None, Outcome | None]:
+        """As `run`, the store writing the rows, which are of no use to the standard executor then."""
+        context_value.row_text = written.text
+        try:
+            value = await self._field.value(root_value, _Request(variables, context_value, root_value))
+        except Fallback:
+            return None, None
+        except Exception as error:
+            return None, Outcome(None, error)
+        finally:
+            context_value.row_text = None
+        try:
+            return {self._field.name: written.complete(value)}, None
+        except (Exception, Fallback):
+            return None, None
 
 
 def plan_run(
@@ -195,7 +217,12 @@ def plan_run(
         variables.append(_Variable(node.variable.name.value, plain_class, nullable))
     ((name, details),) = plan.root_fields.items()
     field = _field(executor, plan, root_type, name, details, None)
-    return DirectRun(field, variables) if field is not None else None
+    if field is None:
+        return None
+    written = (
+        plan_texts(plan.scope(executor), plan.calls[id(details)][0], details) if field.complete else None
+    )
+    return DirectRun(field, variables, written)
 
 
 def _field(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import LiteralString
 from zoneinfo import ZoneInfo
 
 import strawberry
@@ -24,6 +25,8 @@ class Context:
     loaders: Loaders
     access_changed: Callable[[], None]
     allow_introspection: bool = True
+    row_text: LiteralString | None = None
+    """How the store writes the rows of the operation's only field, where it can (`compiled_texts`)."""
 
     def close(self) -> None:
         """Cancel what is still being loaded for an operation that is over."""

@@ -20,7 +20,7 @@ from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
 from db.model_prices import ModelPriceRow
-from db.run_logs import RunLogRow
+from db.run_logs import RunLogRow, RunLogText
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
 from graph.ids import MAX_NUMBER, Kind
@@ -62,11 +62,14 @@ NodeT = TypeVar("NodeT")
 
 def print_cursor(root: strawberry.Parent[Any]) -> str:
     """The opaque place of a row in its list."""
-    identity = root.id.hex if isinstance(root.id, UUID) else root.id
-    since = root.created_at - _EPOCH
-    # In place of a division by a timedelta, which takes as long as all the rest.
-    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-    place = f"{_MARKS[type(root)]}:{microseconds}:{identity}"
+    if type(root) is RunLogText:
+        place = f"run:{root.microseconds}:{root.id}"
+    else:
+        identity = root.id.hex if isinstance(root.id, UUID) else root.id
+        since = root.created_at - _EPOCH
+        # In place of a division by a timedelta, which takes as long as all the rest.
+        microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        place = f"{_MARKS[type(root)]}:{microseconds}:{identity}"
     # Of letters, digits and colons base64 makes no character that a URL would have to escape.
     return binascii.b2a_base64(place.encode(), newline=False).decode()
 
@@ -162,7 +165,7 @@ def _node(root: strawberry.Parent[Any]) -> Any:
 class Edge(Generic[NodeT]):
     """Resolved from the row itself, so that a page makes no object per row."""
 
-    node: NodeT = resolved(_node, "The object.")
+    node: NodeT = resolved(_node, "The object.", row=True)
     cursor: str = resolved(
         print_cursor, "The opaque place of the object in this list, for `after` and `before`."
     )

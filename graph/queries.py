@@ -8,6 +8,7 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
+from db.run_logs import COLUMNS as RUN_LOG_COLUMNS
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.access_queries import resolve_api_keys, resolve_audit_log
@@ -87,7 +88,7 @@ async def _run_logs(
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
     wanted = wanted_runs(filter, info)
     request = _page(Kind.RUN, sort, first, after, last, before)
-    page = await run_log_cases.list_run_logs(database, scope, wanted, request)
+    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_text)
     return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
 
 
@@ -280,7 +281,7 @@ class Query:
         _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
     )
     model_prices: ModelPriceConnection = resolved(_model_prices, "What models cost, the newest price first.")
-    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
+    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.", columns=RUN_LOG_COLUMNS)
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")
     trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from db import run_logs as store
 from db.keyset import Page, PageRequest
 from db.pool import Database
-from db.run_logs import RunLogFilter, RunLogRow
+from db.run_logs import RunLogFilter, RunLogRow, RunLogText
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput, NotFound
@@ -51,10 +51,18 @@ class RunReport:
 
 
 async def list_run_logs(
-    database: Database, scope: Scope, wanted: RunLogFilter, page: PageRequest
-) -> Page[RunLogRow]:
-    """One page of the runs that match."""
+    database: Database,
+    scope: Scope,
+    wanted: RunLogFilter,
+    page: PageRequest,
+    text: LiteralString | None = None,
+) -> Page[RunLogRow] | Page[RunLogText]:
+    """One page of the runs that match; as texts where `text` is how the store shall write each."""
     async with database.connection() as connection:
+        if text is not None:
+            return await store.list_run_log_texts(
+                connection, scope=scope, wanted=wanted, page=page, text=text
+            )
         return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
 
 

@@ -1,11 +1,12 @@
 """Fields that a function resolves."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, LiteralString
 
 import strawberry
 from strawberry.permission import BasePermission
 
+from db.json_text import prefixed
 from graph.ids import Kind, id_prefix
 
 STATEMENT = 50
@@ -18,19 +19,27 @@ def resolved(
     permissions: Sequence[type[BasePermission]] = (),
     rows: int | None = None,
     weight: int = 1,
+    columns: Mapping[str, LiteralString] | None = None,
+    text: LiteralString | None = None,
+    row: bool = False,
 ) -> Any:
     """A field whose value `resolver` gives.
 
     For its cost: `rows` is the most that a list without pages holds, and `weight` how many plain fields the
     field itself is worth; `STATEMENT` where it runs a statement of its own.
 
+    So that the store can write rows as text (`compiled_texts`): `columns` is what the attributes of a list's
+    rows are read from, `text` is how the store writes this field of a row, and `row` says that the field's
+    object is the row itself.
+
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
+    metadata = {"weight": weight, "list_size": rows, "columns": columns, "text": text, "row": row or None}
     return strawberry.field(
         resolver=resolver,
         description=description,
         permission_classes=list(permissions),
-        metadata={"weight": weight} | ({} if rows is None else {"list_size": rows}),
+        metadata={name: value for name, value in metadata.items() if value is not None},
     )
 
 
@@ -41,4 +50,4 @@ def numbered_id(kind: Kind, description: str) -> Any:
     def resolve(root: strawberry.Parent[Any]) -> Any:
         return f"{prefix}{root.id}"
 
-    return resolved(resolve, description)
+    return resolved(resolve, description, text=prefixed("id", prefix))

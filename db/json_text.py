@@ -1,0 +1,73 @@
+"""SQL that writes a row as the text of a JSON object, as the API would write its values.
+
+For lists that are too hot to be read column by column and put together again in Python. Every expression
+here gives text, and NULL for a value that the API cannot show: that makes the whole object NULL, and whoever
+reads it has to look at the columns themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import LiteralString, cast
+
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
+
+
+def nullable(column: LiteralString, written: LiteralString) -> LiteralString:
+    """What is written of a column, or null."""
+    return f"CASE WHEN {column} IS NULL THEN 'null' ELSE {written} END"
+
+
+def string(column: LiteralString) -> LiteralString:
+    """A column of text."""
+    return f"to_json({column})::text"
+
+
+def integer(column: LiteralString, bits: int) -> LiteralString:
+    """A column of whole numbers that must fit so many bits, sign included."""
+    if bits == 64:
+        return f"({column})::text"
+    limit = cast(LiteralString, str(2 ** (bits - 1)))
+    return f"CASE WHEN {column} >= -{limit} AND {column} < {limit} THEN ({column})::text END"
+
+
+def instant(column: LiteralString) -> LiteralString:
+    """A column of times, as Python's isoformat writes them: in UTC, which the session must speak."""
+    shown: LiteralString = f"to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    return (
+        f"CASE WHEN {column} >= '0001-01-01' AND {column} < '10000-01-01'"
+        f" THEN '\"' || replace({shown}, '.000000', '') || '+00:00\"' END"
+    )
+
+
+def word(column: LiteralString, shown: Mapping[str, str], other: str) -> LiteralString:
+    """A column of stored words, each shown as another word, and those that are not known as `other`."""
+    cases = [f"WHEN '{_checked(stored)}' THEN '\"{_checked(name)}\"'" for stored, name in shown.items()]
+    return cast(LiteralString, f"CASE {column} {' '.join(cases)} ELSE '\"{_checked(other)}\"' END")
+
+
+def prefixed(column: LiteralString, prefix: str) -> LiteralString:
+    """A column of numbers, as a string that begins with a prefix."""
+    return cast(LiteralString, f"'\"{_checked(prefix)}' || {column} || '\"'")
+
+
+def constant(name: str) -> LiteralString:
+    """A name, as a string."""
+    return cast(LiteralString, f"'\"{_checked(name)}\"'")
+
+
+def json_object(members: Sequence[tuple[str, LiteralString]]) -> LiteralString:
+    """The object of these members, in this order; ValueError for a name that GraphQL would not take."""
+    parts: list[LiteralString] = [
+        cast(LiteralString, f"'{'{' if index == 0 else ','}\"{_checked(name)}\":' || {written}")
+        for index, (name, written) in enumerate(members)
+    ]
+    return " || ".join(parts) + " || '}'"
+
+
+def _checked(name: str) -> str:
+    # What is put into a statement's text is nothing but letters, digits and underscores.
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name")
+    return name
