@@ -263,15 +263,20 @@ class Client:
 
     def counted(self, request: Awaitable[httpx.Response]) -> tuple[httpx.Response, int]:
         """The answer to a request, and how many statements it ran."""
+        response, statements = self.watched(request)
+        return response, len(statements)
 
-        async def count() -> tuple[httpx.Response, int]:
-            token = _statements.set(counted := [])
+    def watched(self, request: Awaitable[httpx.Response]) -> tuple[httpx.Response, list[str]]:
+        """The answer to a request, and the statements that it ran."""
+
+        async def watch() -> tuple[httpx.Response, list[str]]:
+            token = _statements.set(statements := [])
             try:
-                return await request, len(counted)
+                return await request, statements
             finally:
                 _statements.reset(token)
 
-        return self.runner.run(count())
+        return self.runner.run(watch())
 
 
 class Api(Client):
