@@ -1,6 +1,5 @@
 """Runs operations: parses, measures and validates a document once, then executes with nothing in between."""
 
-import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -34,6 +33,7 @@ from graph.errors import (
     refusal,
     without_suggestion,
 )
+from graph.interruptions import Deadline
 from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
 
@@ -191,7 +191,7 @@ class Engine:
         run, outcome = prepared.run, None
         coerced = run.coerced(variables) if run is not None else None
         if run is not None and coerced is not None:
-            async with asyncio.timeout(self.limits.timeout_seconds):
+            with Deadline(self.limits.timeout_seconds):
                 data, outcome = await run.run(coerced, context_value, root_value)
             if data is not None:
                 return {"data": data}
@@ -212,7 +212,7 @@ class Engine:
             executor.outcome = outcome
         result: Any = executor.execute_operation()
         if isawaitable(result):
-            async with asyncio.timeout(self.limits.timeout_seconds):
+            with Deadline(self.limits.timeout_seconds):
                 result = await result
         # What is found to be no plain field is planned anew, so the run may not be kept from before.
         prepared.run = getattr(getattr(executor, "plan", None), "run", None)

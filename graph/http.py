@@ -4,7 +4,6 @@ draft.
 Every answer is a GraphQL body, also where HTTP itself refuses. Nothing a caller sends ends in status 500.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -14,10 +13,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graph.disconnect import ClientGone, DisconnectWatch
 from graph.documents import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution import Engine, Result
+from graph.interruptions import ClientGone, Deadline, DisconnectWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
 from graph.replies import FIXED_HEADERS, Replies, Reply
@@ -153,7 +152,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         if head.content_length > self._max_body_bytes:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._body_timeout):
+            with Deadline(self._body_timeout):
                 return await self._received(receive)
         except TimeoutError:
             raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from db.api_keys import IdentityRow, find_key, mark_keys_used
@@ -30,12 +30,19 @@ USES_WRITTEN_EVERY = 10.0
 _FIRST_NOTICE_WAIT = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
+    """`caller` is as it was at its last address: most callers have one."""
+
     caller: Caller
     key_id: int | None
     expires_at: datetime | None
     until: float
+
+    def caller_at(self, address: str | None) -> Caller:
+        if self.caller.address != address:
+            self.caller = replace(self.caller, address=address)
+        return self.caller
 
 
 class Authentication:
@@ -50,8 +57,8 @@ class Authentication:
         # Counts what was heard, so that a lookup which was overtaken by a change is not remembered.
         self._changes = 0
 
-    async def by_key(self, key: str) -> Caller | None:
-        """The caller of an API key; None where it is unknown, expired or revoked."""
+    async def by_key(self, key: str, address: str | None) -> Caller | None:
+        """The caller of an API key, at its address; None where the key is unknown, expired or revoked."""
         if not is_key(key):
             return None
         found = await self._find(hash_of(key), self._look_up_key)
@@ -59,14 +66,14 @@ class Authentication:
             return None
         if found.key_id is not None:
             self._used[found.key_id] = datetime.now(UTC)
-        return found.caller
+        return found.caller_at(address)
 
-    async def by_session(self, secret: str) -> Caller | None:
-        """The caller of a browser's session; None where there is none, or its time is over."""
+    async def by_session(self, secret: str, address: str | None) -> Caller | None:
+        """The caller of a browser's session, at its address; None where it is unknown or over."""
         if not is_token(secret):
             return None
         found = await self._find(hash_of(secret), self._look_up_session)
-        return found.caller if found else None
+        return found.caller_at(address) if found else None
 
     def forget(self) -> None:
         """Look every caller up again."""
