@@ -18,6 +18,7 @@ from db.migrate import apply_migrations
 from db.pool import Database
 from graph.config import Settings, SettingsError, pass_on
 from graph.greeting import greeting
+from graph.protocol import Protocol
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -123,7 +124,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
         factory=True,
         workers=workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=Protocol,
         ws="none",
         log_config=_logging(settings.log_level),
         access_log=False,
