@@ -42,13 +42,9 @@ class RunLogRow(NamedTuple):
 
 
 class RunLogText(NamedTuple):
-    """A run as the text of a JSON object, and its place in a list: `microseconds` since 1970.
+    """A run as the text of a JSON object; None for a run that only a `RunLogRow` can show."""
 
-    `text` is None for a run that only a `RunLogRow` can show.
-    """
-
-    id: int
-    microseconds: int
+    cursor: str
     text: str | None
 
 
@@ -112,9 +108,6 @@ COLUMNS: dict[str, LiteralString] = {
 """What a field of `RunLogRow` is read from."""
 
 RUN_LOG_COLUMNS: LiteralString = ", ".join(COLUMNS.values())
-
-# Whole microseconds, exactly: the numeric result of extract.
-TEXT_COLUMNS: LiteralString = "id, (extract(epoch FROM created_at) * 1000000)::bigint"
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -249,10 +242,10 @@ async def list_run_logs(
 
 
 async def list_run_log_texts(
-    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, text: LiteralString
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, texts: LiteralString
 ) -> Page[RunLogText]:
-    """The same page, each run written by the expression `text` (`db.json_text`)."""
-    statement, values = _page_statement(f"{TEXT_COLUMNS}, {text}", wanted, page)
+    """The same page, each run written by the expressions `texts`: its cursor, and its object."""
+    statement, values = _page_statement(texts, wanted, page)
     return page_of(page, await fetch_all(connection, RunLogText, statement, scope, values))
 
 

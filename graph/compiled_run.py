@@ -40,7 +40,7 @@ from graphql.pyutils import Path
 
 from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback, sober, vet
-from graph.compiled_texts import WrittenRows, plan_texts
+from graph.compiled_texts import TextPlan, plan_texts
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -139,7 +139,7 @@ class DirectRun:
 
     __slots__ = ("_field", "_variables", "_written")
 
-    def __init__(self, field: _Field, variables: list[_Variable], written: WrittenRows | None = None) -> None:
+    def __init__(self, field: _Field, variables: list[_Variable], written: TextPlan | None = None) -> None:
         self._field = field
         self._variables = variables
         self._written = written
@@ -182,10 +182,10 @@ class DirectRun:
             return None, Outcome(value)
 
     async def _run_written(
-        self, written: WrittenRows, variables: dict[str, Any], context_value: Any, root_value: Any
+        self, written: TextPlan, variables: dict[str, Any], context_value: Any, root_value: Any
     ) -> tuple[dict[str, Any] | None, Outcome | None]:
         """As `run`, the store writing the rows, which are of no use to the standard executor then."""
-        context_value.row_text = written.text
+        context_value.row_texts = written.texts
         try:
             value = await self._field.value(root_value, _Request(variables, context_value, root_value))
         except Fallback:
@@ -193,7 +193,7 @@ class DirectRun:
         except Exception as error:
             return None, Outcome(None, error)
         finally:
-            context_value.row_text = None
+            context_value.row_texts = None
         try:
             return {self._field.name: written.complete(value)}, None
         except (Exception, Fallback):

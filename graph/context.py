@@ -25,7 +25,7 @@ class Context:
     loaders: Loaders
     access_changed: Callable[[], None]
     allow_introspection: bool = True
-    row_text: LiteralString | None = None
+    row_texts: LiteralString | None = None
     """How the store writes the rows of the operation's only field, where it can (`compiled_texts`)."""
 
     def close(self) -> None:

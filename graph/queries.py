@@ -14,7 +14,7 @@ from db.trigger_jobs import TriggerJobRow
 from graph.access_queries import resolve_api_keys, resolve_audit_log
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
-from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.pagination import After, Before, ConnectionPage, First, Last, cursor_text, page_request
 from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
 from graph.types.api_keys import ApiKeyConnection
@@ -24,7 +24,7 @@ from graph.types.budget import Budget
 from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard, DashboardSource
-from graph.types.fields import resolved
+from graph.types.fields import WrittenRows, resolved
 from graph.types.model_prices import ModelPriceConnection
 from graph.types.node import Node
 from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_runs
@@ -88,7 +88,7 @@ async def _run_logs(
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
     wanted = wanted_runs(filter, info)
     request = _page(Kind.RUN, sort, first, after, last, before)
-    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_text)
+    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_texts)
     return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
 
 
@@ -281,7 +281,9 @@ class Query:
         _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
     )
     model_prices: ModelPriceConnection = resolved(_model_prices, "What models cost, the newest price first.")
-    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.", columns=RUN_LOG_COLUMNS)
+    run_logs: RunLogConnection = resolved(
+        _run_logs, "Calls of apps.", written=WrittenRows(cursor_text(Kind.RUN), RUN_LOG_COLUMNS)
+    )
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")
     trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")

@@ -55,13 +55,13 @@ async def list_run_logs(
     scope: Scope,
     wanted: RunLogFilter,
     page: PageRequest,
-    text: LiteralString | None = None,
+    texts: LiteralString | None = None,
 ) -> Page[RunLogRow] | Page[RunLogText]:
-    """One page of the runs that match; as texts where `text` is how the store shall write each."""
+    """One page of the runs that match; as texts where `texts` says how the store writes each."""
     async with database.connection() as connection:
-        if text is not None:
+        if texts is not None:
             return await store.list_run_log_texts(
-                connection, scope=scope, wanted=wanted, page=page, text=text
+                connection, scope=scope, wanted=wanted, page=page, texts=texts
             )
         return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
 

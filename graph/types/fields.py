@@ -1,7 +1,7 @@
 """Fields that a function resolves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 import strawberry
 from strawberry.permission import BasePermission
@@ -13,28 +13,34 @@ STATEMENT = 50
 """What a statement weighs: some 0.4 ms, in which 50 fields are resolved."""
 
 
+class WrittenRows(NamedTuple):
+    """How the store writes the cursor of a list's row, and what each attribute of a row is read from."""
+
+    cursor: LiteralString
+    columns: Mapping[str, LiteralString]
+
+
 def resolved(
     resolver: Callable[..., Any],
     description: str,
     permissions: Sequence[type[BasePermission]] = (),
     rows: int | None = None,
     weight: int = 1,
-    columns: Mapping[str, LiteralString] | None = None,
+    written: WrittenRows | None = None,
     text: LiteralString | None = None,
-    row: bool = False,
+    row: Literal["text", "cursor"] | None = None,
 ) -> Any:
     """A field whose value `resolver` gives.
 
     For its cost: `rows` is the most that a list without pages holds, and `weight` how many plain fields the
     field itself is worth; `STATEMENT` where it runs a statement of its own.
 
-    So that the store can write rows as text (`compiled_texts`): `columns` is what the attributes of a list's
-    rows are read from, `text` is how the store writes this field of a row, and `row` says that the field's
-    object is the row itself.
+    So that the store can write rows as text (`compiled_texts`): `written` is said of a list, `text` is how
+    the store writes this field of a row, and `row` is the name of a written row that holds this field.
 
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
-    metadata = {"weight": weight, "list_size": rows, "columns": columns, "text": text, "row": row or None}
+    metadata = {"weight": weight, "list_size": rows, "written": written, "text": text, "row": row}
     return strawberry.field(
         resolver=resolver,
         description=description,
