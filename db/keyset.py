@@ -6,7 +6,6 @@ The order is total because id is unique, so a page neither repeats nor loses a r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
@@ -18,8 +17,7 @@ class Key(NamedTuple):
     id: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(NamedTuple):
     """Which rows of a list: `limit` of them after or before a key, from the front or from the back.
 
     `newest_first` is the list's order; `backward` takes the last rows of the range, still in that order.
@@ -35,8 +33,7 @@ class PageRequest:
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class Page(NamedTuple, Generic[Row]):
     """The rows of one page in the list's order, and whether there are more on either side."""
 
     rows: Sequence[Row]

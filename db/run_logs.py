@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -254,10 +255,12 @@ def _page_statement(
 ) -> tuple[SiteStatement, dict[str, Any]]:
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
-    statement = SiteStatement(
-        f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{conditions}{keys}{order}"
-    )
-    return statement, values | key_values
+    return _select(columns, conditions + keys + order), values | key_values
+
+
+@lru_cache(maxsize=256)
+def _select(columns: LiteralString, rest: LiteralString) -> SiteStatement:
+    return SiteStatement(f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{rest}")
 
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:

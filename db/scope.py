@@ -69,16 +69,26 @@ class SiteStatement:
     gives a parameter one type, and an adopted table's site column may be of another than ours.
     """
 
-    __slots__ = ("_column", "_sql")
+    __slots__ = ("_column", "_sql", "_texts")
 
     def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
         if "{scope}" not in sql and "{own_scope}" not in sql:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
+        self._texts: dict[int, LiteralString] = {}
 
     def sql(self, scope: Scope) -> LiteralString:
         """The statement's text for a scope; its values come from `Scope.parameters`."""
+        sites = scope.sites
+        # Every site, no or several sites, one site.
+        kind = 0 if sites is None else 2 if len(sites) == 1 else 1
+        text = self._texts.get(kind)
+        if text is None:
+            text = self._texts[kind] = self._text(scope)
+        return text
+
+    def _text(self, scope: Scope) -> LiteralString:
         if scope.sites is None:
             return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
         one = len(scope.sites) == 1

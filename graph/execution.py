@@ -33,7 +33,7 @@ from graph.errors import (
     refusal,
     without_suggestion,
 )
-from graph.interruptions import Deadline
+from graph.interruptions import Clock, Deadline
 from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
 
@@ -111,6 +111,7 @@ class Engine:
             raise ValueError("the engine does not run Strawberry's schema extensions")
         self.limits = limits or Limits()
         self.errors = errors or ErrorFormatter()
+        self._clock = Clock()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
         self._executor: Any = execution_context_class or cast("Any", schema).execution_context_class
         self._rules = (*rules, *specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -191,7 +192,7 @@ class Engine:
         run, outcome = prepared.run, None
         coerced = run.coerced(variables) if run is not None else None
         if run is not None and coerced is not None:
-            with Deadline(self.limits.timeout_seconds):
+            with Deadline(self._clock, self.limits.timeout_seconds):
                 data, outcome = await run.run(coerced, context_value, root_value)
             if data is not None:
                 return {"data": data}
@@ -212,7 +213,7 @@ class Engine:
             executor.outcome = outcome
         result: Any = executor.execute_operation()
         if isawaitable(result):
-            with Deadline(self.limits.timeout_seconds):
+            with Deadline(self._clock, self.limits.timeout_seconds):
                 result = await result
         # What is found to be no plain field is planned anew, so the run may not be kept from before.
         prepared.run = getattr(getattr(executor, "plan", None), "run", None)

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from graph.documents import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution import Engine, Result
-from graph.interruptions import ClientGone, Deadline, DisconnectWatch
+from graph.interruptions import ClientGone, Clock, Deadline, DisconnectWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
 from graph.replies import FIXED_HEADERS, Replies, Reply
@@ -71,6 +71,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         draft_statuses: bool = False,
     ) -> None:
         self._engine = engine
+        self._clock = Clock()
         self._get_context = get_context
         self._documents = documents or DocumentStore()
         self._explorer = explorer
@@ -104,7 +105,7 @@ class GraphQLEndpoint(Generic[ContextT]):
                 parameters = parameters_of_body(await self._body(head, receive))
             else:
                 parameters = parameters_of_url(scope["query_string"])
-            with DisconnectWatch(receive):
+            with DisconnectWatch(self._clock, receive):
                 result = await self._run(parameters, scope, reads_only=method != "POST")
             return self._replies.executed(result, media)
         except ClientGone:
@@ -152,7 +153,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         if head.content_length > self._max_body_bytes:
             raise self._too_large()
         try:
-            with Deadline(self._body_timeout):
+            with Deadline(self._clock, self._body_timeout):
                 return await self._received(receive)
         except TimeoutError:
             raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None

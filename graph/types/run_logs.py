@@ -154,10 +154,13 @@ class RunLogFilter:
     )
 
 
+_EVERY_RUN = Wanted()
+
+
 def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
-        return Wanted()
+        return _EVERY_RUN
     start, end = time_range(given.created_at, info.context)
     latency, tokens = given.latency_ms or IntRange(), given.tokens_used or IntRange()
     return Wanted(
