@@ -120,7 +120,7 @@ def _start(
 def _pgbench(program: str, dsn: str, folder: Path, seconds: float) -> Callable[[Case], Sample]:
     def measure(case: Case) -> Sample:
         if "first" in case.variables:
-            script, variables = pgbench_list(case.variables["first"])
+            script, variables = pgbench_list(dsn, case.query, case.variables["first"])
         else:
             scope = "one" if case.variables["site"] else "all"
             script, variables = pgbench_dashboard(scope, datetime.now(UTC))

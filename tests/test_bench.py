@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from bench import statements
-from bench.cases import CASES, AnswersDiffer, check_equal
+from bench.cases import CASES, LIST, AnswersDiffer, check_equal
 from bench.load import Figures, Sample, figures_of
 from bench.plot import draw
 from bench.report import Memory, Run, render
@@ -163,3 +163,13 @@ def test_peers_are_pinned_and_the_lock_names_no_registry(repository: Path) -> No
     packages = json.loads(lock)["packages"]
     assert all(packages[f"node_modules/{name}"]["version"] == number for name, number in pinned.items())
     assert "://" not in lock
+
+
+def test_pgbench_runs_the_statement_that_the_product_sends(dsn: str) -> None:
+    script, _ = statements.pgbench_list(dsn, LIST, 20)
+    assert script.count(";") == 1
+    assert script.endswith(" LIMIT 21;\n")
+    assert '"latencyMs"' in script
+    assert not re.search(r":[A-Za-z]", script.replace("::", ""))
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute(script).fetchall() == []  # type: ignore[call-overload]
