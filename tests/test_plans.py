@@ -233,6 +233,14 @@ def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callabl
     assert numbers == []
 
 
+@pytest.mark.parametrize("site", ["", '(siteId: "site10")'])
+def test_recent_alerts_are_never_sorted(explained: Callable[..., list[str]], site: str) -> None:
+    (plan,) = explained(f"{{ dashboard{site} {{ recentAlerts {{ id }} }} }}")
+    assert not SORT.findall(plan), plan
+    index = "alerts_by_site" if site else "alerts_newest"
+    assert indexes_used(plan, more_than=1) == {index, f"pending_{index}"}, plan
+
+
 def test_an_object_is_found_by_its_id(explained: Callable[..., list[str]]) -> None:
     plans = explained(
         '{ runLog(id: "run_5") { id requestPrompt } alert(id: "alert_50") { id }'
