@@ -32,6 +32,7 @@ from db.alerts import AlertFilter, list_alerts, recent_alerts
 from db.dashboard import latest_runs
 from db.keyset import Key, PageRequest
 from db.migrate import apply_migrations
+from db.model_usage import model_usage
 from db.pool import Connection
 from db.run_logs import RunLogFilter, list_run_logs
 from db.scope import EVERY_SITE, Scope
@@ -45,16 +46,18 @@ Statement = Callable[[Connection], Awaitable[Any]]
 # Run i of n on a day: its time follows the day's rhythm (busy at noon), the rest is hashed from both.
 ADD_DAY = """
 INSERT INTO biz.ai_run_logs (site_id, app_type, trigger_type, member_id, session_id, model, request_prompt,
-    response_text, tokens_used, latency_ms, status, error_message, alert_status, created_at, finished_at)
+    response_text, tokens_used, prompt_tokens, completion_tokens, latency_ms, status, error_message,
+    alert_status, created_at, finished_at)
 SELECT 'site_' || lpad((h & 255) * 20 / 256 + 1 || '', 2, '0'), 'app_' || ((h >> 8 & 127) * 8 / 128 + 1),
     'event', 'member_' || (h >> 16 & 8191), 'session_' || (h >> 18 & 1048575), 'model_' || (h & 3),
     'Summarise the open orders of member ' || (h & 8191) || ' and say which of them are late.',
     'There are ' || (h & 15) || ' open orders; the oldest was placed on Monday and will be sent tomorrow.',
-    (exp(5 + 3 * u1))::integer, (exp(4 + 2 * sqrt(-2 * ln(u1 + 0.000001)) * cos(6.283 * u2)))::integer,
+    tokens, tokens * 3 / 4, tokens - tokens * 3 / 4,
+    (exp(4 + 2 * sqrt(-2 * ln(u1 + 0.000001)) * cos(6.283 * u2)))::integer,
     status, CASE WHEN status <> 'success' THEN 'the provider did not answer in time' END,
     CASE WHEN status <> 'success' AND u2 < 0.9 THEN 'acknowledged' END, moment, moment + interval '2 seconds'
 FROM (
-    SELECT h, u1, u2,
+    SELECT h, u1, u2, exp(5 + 3 * u1)::integer AS tokens,
         %(day)s + interval '86400 seconds' * (u - 0.7 * sin(6.283185307 * u) / 6.283185307) AS moment,
         CASE WHEN u1 < 0.96 THEN 'success' WHEN u1 < 0.985 THEN 'failed'
             WHEN u1 < 0.995 THEN 'timeout' ELSE 'circuit_open' END AS status
@@ -144,6 +147,8 @@ def dashboard(scope: Scope, today: datetime) -> dict[str, Statement]:
         "newest run of each app": lambda c: latest_runs(c, scope=scope),
         "budget": lambda c: rollups.tokens_since(c, scope=scope, starts=[month, start], end=end),
         "recent alerts": lambda c: recent_alerts(c, scope=scope),
+        "cost of 7 days": lambda c: model_usage(c, scope=scope, bounds=starts[7::-1]),
+        "cost of apps today": lambda c: model_usage(c, scope=scope, bounds=[start, end], by_app=True),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from db.connection import Connection
 from db.keyset import PageRequest, keyset
 from db.loaders import Loaders
 from db.pool import Database
+from db.ranges import ranges
 from db.scope import EVERY_SITE, Scope, SiteStatement
 from graph.app import make_engine
 from graph.config import Settings
@@ -116,36 +116,23 @@ def pgbench_dashboard(scope_name: str, now: datetime) -> tuple[str, dict[str, st
     end, month = day + timedelta(days=1), day.replace(day=1)
     after = (month + timedelta(days=32)).replace(day=1)
     week = [end - timedelta(days=days) for days in range(7, -1, -1)]
-    ranges = {
+    sums = {
         "bins": (rollups.SUM_LATENCY_BINS, [day, end]),
         "usage": (rollups.SUM_USAGE_BY_PERIOD, sorted({*week, month, after})),
         "apps": (rollups.SUM_USAGE_BY_APP, [week[0], end]),
     }
     texts: list[str] = []
     variables = {"scope_site": SITE, "own_scope_site": SITE}
-    for prefix, (statement, bounds) in ranges.items():
+    for prefix, (statement, bounds) in sums.items():
         texts.append(_NAMED.sub(lambda match, p=prefix: _prefixed(p, match[1]), statement.sql(scope)))
-        variables |= {f"{prefix}_{name}": value for name, value in _range_values(bounds).items()}
+        values = ranges(bounds, EVERY_SITE)
+        variables |= {f"{prefix}_{name}": str(value) for name, value in values.items()}
     texts += [statement.sql(scope) for statement in (dashboard.LATEST_RUNS, alerts.RECENT_ALERTS)]
     return "\\startpipeline\n" + _script(texts) + "\\endpipeline\n", variables
 
 
 def _prefixed(prefix: str, name: str) -> str:
     return f"%({name})s" if name.endswith("scope_site") else f"%({prefix}_{name})s"
-
-
-def _range_values(bounds: list[datetime]) -> Mapping[str, str]:
-    shown = [bound.isoformat() for bound in bounds]
-    return {
-        "bounds": "{" + ",".join(shown) + "}",
-        "periods": str(len(bounds) - 1),
-        "first": shown[0],
-        "first_hour": shown[0],
-        "last": shown[-1],
-        "edge_periods": "{}",
-        "edge_hours": "{}",
-        "edge_minutes": "{}",
-    }
 
 
 def _list_of(columns: str) -> SiteStatement:

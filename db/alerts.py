@@ -34,7 +34,7 @@ class AlertRow(NamedTuple):
 
 ALERT_COLUMNS: LiteralString = """
     id, site_id::text, app_type, trigger_type, member_id::text, status, error_message,
-    coalesce(alert_status, 'pending'), alert_changed_by, alert_changed_at, created_at"""
+    coalesce(alert_status, 'pending') AS alert_status, alert_changed_by, alert_changed_at, created_at"""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
@@ -74,16 +74,20 @@ SET_ALERT_STATUS = SiteStatement(
     RETURNING {ALERT_COLUMNS}"""
 )
 
-# Both halves run along their own index, so the rows cost the same however long the log is.
+# Where fewer than ten are pending, the ten newest alerts hold those that are shown of the others. Asking for
+# the newest of the others themselves makes the planner guess how many there are, and where it guesses few, it
+# sorts them all.
 RECENT_ALERTS = SiteStatement(
     f"""
     (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
      WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
      ORDER BY created_at DESC, id DESC LIMIT 10)
     UNION ALL
-    (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-     WHERE {_IS_ALERT} AND NOT {_IS_PENDING} AND {{scope}}
-     ORDER BY created_at DESC, id DESC LIMIT 10)"""
+    SELECT * FROM (
+        SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+        WHERE {_IS_ALERT} AND {{scope}}
+        ORDER BY created_at DESC, id DESC LIMIT 10
+    ) AS newest WHERE alert_status <> 'pending'"""
 )
 
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": "app_type = %(app_type)s", **CREATED_RANGE}

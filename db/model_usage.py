@@ -1,6 +1,6 @@
 """Tokens of runs by their models, from the roll-ups: what cost is made of.
 
-Tables: runglass.model_usage (by hour) and runglass.batch_usage (by quarter of an hour), and of
+Tables: runglass.model_usage (by hour and day) and runglass.batch_usage (by quarter of an hour), and of
 runglass.run_log_deltas what is not folded into them yet. Only runs count whose model and both counts of
 tokens are known. Times and ranges are those of `db.rollups`. What was written before migration 0010 and is
 not counted yet (runglass.model_usage_start) is left out.
@@ -14,7 +14,8 @@ from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from db.pool import Connection, fetch_all
-from db.rollups import SUM, RollUpStatement, after_bound, ranges
+from db.ranges import ranges
+from db.rollups import SUM, RollUpStatement, moved
 from db.scope import Scope, SiteStatement
 
 
@@ -46,16 +47,15 @@ class BatchUsage(NamedTuple):
 _COUNTED_FROM: LiteralString = "(SELECT counted_from FROM runglass.model_usage_start)"
 
 _SUM_MODELS = (
-    SUM.replace("%(first_hour)s", "greatest(%(first_hour)s, " + _COUNTED_FROM + ")")
+    SUM.replace("(SELECT %(first_day)s::timestamptz)", "greatest(%(first_day)s, " + _COUNTED_FROM + ")")
+    .replace("= edge.hour", "= edge.hour AND edge.hour >= " + _COUNTED_FROM)
     .replace("%(first)s", "greatest(%(first)s, " + _COUNTED_FROM + ")")
     .replace("{table}", "runglass.model_usage")
     .replace("{key}", "model")
     .replace("{measures}", "app_type, calls, prompt_tokens, completion_tokens")
     .replace(
-        "{tails}",
-        ", ".join(
-            ("app_type", after_bound("calls"), after_bound("prompt_tokens"), after_bound("completion_tokens"))
-        ),
+        "{moved}",
+        ", ".join(("app_type", moved("calls"), moved("prompt_tokens"), moved("completion_tokens"))),
     )
 )
 

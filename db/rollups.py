@@ -1,8 +1,8 @@
 """Counts, tokens and latencies of run logs from the roll-ups, equal to a recount in the statement's snapshot.
 
-Tables: runglass.run_usage and runglass.run_latency (by hour), runglass.run_totals (of all time),
+Tables: runglass.run_usage and runglass.run_latency (by hour and day), runglass.run_totals (of all time),
 runglass.run_log_deltas (what is not folded into them yet). Each statement adds the roll-ups and the deltas,
-so a reader never waits for a fold, and what it costs follows the hours asked for, not the length of the log.
+so a reader never waits for a fold, and what it costs follows the days asked for, not the length of the log.
 
 Times are aware datetimes at whole quarters of an hour (ValueError otherwise): every zone's midnight is one.
 Ranges hold their start and not their end. A site, app or status that is NULL in an adopted table is '' here,
@@ -11,9 +11,8 @@ and rows without a site are seen by the scope of every site only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from math import ceil, floor
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
@@ -21,12 +20,9 @@ from typing import Any, LiteralString, NamedTuple
 import psycopg
 
 from db.connection import Connection
+from db.ranges import quarter_before, ranges
 from db.scope import Scope, SiteStatement
 
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
-_HOUR = timedelta(hours=1)
-_QUARTER = timedelta(minutes=15)
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)
 # The histogram's bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1); migration 0002 puts values into it.
 _BIN_GROWTH = 1.1
@@ -65,9 +61,10 @@ class MeanTokens(NamedTuple):
 
 
 class RollUpStatement(SiteStatement):
-    """A statement over the roll-ups: `{rows}` is where the level's and the site's condition belongs.
+    """A statement over the roll-ups: `{level}` and `{site}` are where its level and the sites belong.
 
-    A roll-up of every site is kept beside those of each, under level + 2 and the site ''.
+    A roll-up of every site is kept beside those of each, under level + 2 and the site ''; those by day are
+    kept beside those by hour, under level + 4.
     """
 
     __slots__ = ("_of_every_site", "_of_sites")
@@ -77,39 +74,42 @@ class RollUpStatement(SiteStatement):
         self._of_sites: LiteralString = of_sites
         self._of_every_site: LiteralString = of_every_site
 
-    def sql(self, scope: Scope) -> LiteralString:
-        """The statement's text for a scope; its values come from `Scope.parameters`."""
-        text = super().sql(scope)
+    def _text(self, scope: Scope) -> LiteralString:
+        text = super()._text(scope)
         if scope.sites is None:
-            return text.replace("{rows}", "level = " + self._of_every_site + " AND site_id = ''")
-        one = len(scope.sites) == 1
-        site = "site_id = %(scope_site)s" if one else "site_id = ANY(%(scope_sites)s)"
-        return text.replace("{rows}", "level = " + self._of_sites + " AND " + site)
+            return text.replace("{level}", self._of_every_site).replace("{site}", "site_id = ''")
+        site: LiteralString = "= (SELECT %(own_scope_site)s)"
+        if len(scope.sites) != 1:
+            site = "= ANY((SELECT %(own_scope_sites)s::text[])::text[])"
+        return text.replace("{level}", self._of_sites).replace("{site}", "site_id " + site)
 
 
-def after_bound(column: LiteralString) -> LiteralString:
-    """What of a column's sum comes after a bound within the hour, with the sign of its step."""
+def moved(column: LiteralString) -> LiteralString:
+    """What of a column's sum an edge of `SUM` moves, with its sign."""
     return (
-        "step.sign * (" + column + " - CASE edge.minute WHEN 15 THEN " + column + "_15"
-        " WHEN 30 THEN " + column + "_30 ELSE " + column + "_45 END)"
+        "step.sign * edge.sign * CASE edge.part WHEN 0 THEN " + column + " WHEN 1 THEN " + column + "_15"
+        " WHEN 2 THEN " + column + "_30 ELSE " + column + "_45 END"
     )
 
 
-# An hour counts for the period that holds its start; where a bound lies within an hour, what comes after the
-# bound is then moved one period on. OFFSET 0 keeps the planner from computing each period three times, and
-# without an ORDER BY it need not sort the rows to group them.
+# A day (UTC) counts for the period that holds its start; what `db.ranges` calls edges then mends the periods
+# on both sides of each bound. The values stand in sub-selects because the planner cannot look into those: it
+# thinks no plan of certain values better than that of any, and so does not plan the statement each time.
+# OFFSET 0 keeps it from computing each period three times; without an ORDER BY it need not sort the rows.
 SUM: LiteralString = """
 SELECT {columns} FROM (
-    SELECT width_bucket(hour, %(bounds)s::timestamptz[]) AS period, {key} AS key, {measures}
+    SELECT width_bucket(hour, %(days)s::timestamptz[]) AS period, {key} AS key, {measures}
     FROM {table}
-    WHERE {rows} AND hour >= %(first_hour)s AND hour < %(last)s
+    WHERE level = {level} + 4 AND {site} AND hour >= (SELECT %(first_day)s::timestamptz)
+        AND hour < (SELECT %(last_day)s::timestamptz)
     UNION ALL
-    SELECT edge.period + step.shift, {key}, {tails}
-    FROM unnest(%(edge_periods)s::integer[], %(edge_hours)s::timestamptz[], %(edge_minutes)s::integer[])
-        AS edge (period, hour, minute)
-    JOIN {table} AS roll_up ON {rows} AND roll_up.hour = edge.hour
-        AND roll_up.hour BETWEEN %(first_hour)s AND %(last)s
-    CROSS JOIN (VALUES (0, 1), (-1, -1)) AS step (shift, sign)
+    SELECT edge.period + step.shift, {key}, {moved}
+    FROM unnest(
+        (SELECT %(edge_periods)s::integer[]), %(edge_levels)s::integer[], %(edge_hours)s::timestamptz[],
+        %(edge_parts)s::integer[], %(edge_signs)s::integer[]
+    ) AS edge (period, level, hour, part, sign)
+    JOIN {table} AS roll_up ON roll_up.level = {level} + edge.level AND {site} AND roll_up.hour = edge.hour
+    CROSS JOIN (VALUES (0, -1), (-1, 1)) AS step (shift, sign)
     UNION ALL
     SELECT width_bucket(quarter, %(bounds)s::timestamptz[]), {key}, {deltas}
     FROM runglass.run_log_deltas
@@ -121,19 +121,26 @@ GROUP BY {group}
 HAVING sum(calls) <> 0
 """
 
+
+def of_one_period(sum_of_periods: LiteralString) -> LiteralString:
+    """A statement made of `SUM` for two bounds, whose edges need not be told apart by their periods."""
+    return (
+        sum_of_periods.replace("width_bucket(hour, %(days)s::timestamptz[])", "1")
+        .replace("width_bucket(quarter, %(bounds)s::timestamptz[])", "1")
+        .replace("edge.period + step.shift", "1")
+        .replace("    CROSS JOIN (VALUES (0, -1), (-1, 1)) AS step (shift, sign)\n", "")
+        .replace("step.sign * edge.sign", "edge.sign")
+        .replace("%(edge_signs)s", "%(edge_signs_of_one)s")
+        .replace("period BETWEEN 1 AND %(periods)s AND ", "")
+    )
+
+
 _SUM_USAGE = (
     SUM.replace("{table}", "runglass.run_usage")
     .replace("{measures}", "calls, tokens, latency_calls, latency_ms_sum")
     .replace(
-        "{tails}",
-        ", ".join(
-            (
-                after_bound("calls"),
-                after_bound("tokens"),
-                after_bound("latency_calls"),
-                after_bound("latency_ms_sum"),
-            )
-        ),
+        "{moved}",
+        ", ".join((moved("calls"), moved("tokens"), moved("latency_calls"), moved("latency_ms_sum"))),
     )
     .replace("{deltas}", "calls, tokens, CASE WHEN latency_bin IS NULL THEN 0 ELSE calls END, latency_ms_sum")
 )
@@ -151,7 +158,8 @@ SUM_USAGE_BY_PERIOD = RollUpStatement(
 )
 
 SUM_USAGE_BY_APP = RollUpStatement(
-    _SUM_USAGE.replace("{key}", "app_type")
+    of_one_period(_SUM_USAGE)
+    .replace("{key}", "app_type")
     .replace("{group}", "key")
     .replace("{columns}", "key, sum(calls)::bigint, sum(tokens)::bigint"),
     of_sites="0",
@@ -159,9 +167,9 @@ SUM_USAGE_BY_APP = RollUpStatement(
 )
 
 SUM_LATENCY_BINS = RollUpStatement(
-    SUM.replace("{table}", "runglass.run_latency")
+    of_one_period(SUM.replace("{moved}", moved("calls")))
+    .replace("{table}", "runglass.run_latency")
     .replace("{measures}", "calls")
-    .replace("{tails}", after_bound("calls"))
     .replace("{deltas}", "calls")
     .replace("{key}", "latency_bin")
     .replace("{group}", "key")
@@ -229,8 +237,7 @@ async def mean_tokens_by_app(
     conn: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime
 ) -> list[MeanTokens]:
     """Mean tokens of the runs since the quarter hour that holds `since`; apps without runs are absent."""
-    start = since - (since - _EPOCH) % _QUARTER
-    usage = await usage_by_app(conn, scope=scope, start=start, end=_FAR)
+    usage = await usage_by_app(conn, scope=scope, start=quarter_before(since), end=_FAR)
     wanted = frozenset(app_types)
     return [
         MeanTokens(app.app_type, app.tokens / app.calls, app.calls) for app in usage if app.app_type in wanted
@@ -288,36 +295,6 @@ async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, va
         cursor = await conn.execute(statement, values)
         row = await cursor.fetchone()
     return row[0] if row else 0
-
-
-def ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
-    """The values of a statement made of `SUM`."""
-    if len(bounds) < 2 or any(later < earlier for earlier, later in pairwise(bounds)):
-        raise ValueError("bounds are two or more times, in ascending order")
-    if any((bound - _EPOCH) % _QUARTER for bound in bounds):
-        raise ValueError("bounds lie at whole quarters of an hour")
-    hours = [bound - (bound - _EPOCH) % _HOUR for bound in bounds]
-    edges = [
-        (period, hour, (bound - hour) // _MINUTE)
-        for period, (bound, hour) in enumerate(zip(bounds, hours, strict=True), start=1)
-        if bound != hour
-    ]
-    return {
-        "bounds": _array(bound.isoformat() for bound in bounds),
-        "periods": len(bounds) - 1,
-        "first": bounds[0],
-        "last": bounds[-1],
-        "first_hour": hours[0],
-        "edge_periods": _array(str(period) for period, _, _ in edges),
-        "edge_hours": _array(hour.isoformat() for _, hour, _ in edges),
-        "edge_minutes": _array(str(minute) for _, _, minute in edges),
-        **scope.parameters(),
-    }
-
-
-def _array(values: Iterable[str]) -> str:
-    # PostgreSQL's text form, which the driver passes on; a list it would search for the type of its items.
-    return "{" + ",".join(values) + "}"
 
 
 def _percentile(bins: Sequence[tuple[int, int]], fraction: float) -> float | None:

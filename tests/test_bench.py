@@ -78,6 +78,14 @@ def test_the_peers_statements_run(dsn: str) -> None:
     assert 0 < len(apps) <= 8
 
 
+@pytest.mark.parametrize("peer", ["mercurius/server.js", "plain_strawberry.py"])
+def test_a_peer_names_every_value_of_its_statements(peer: str, repository: Path) -> None:
+    source = (repository / "bench" / "peers" / peer).read_text()
+    named = set(re.findall(r"\w+", source)) | {"scope_site", "own_scope_site"}
+    for statement in statements.peer_statements().values():
+        assert set(statement["names"]) <= named
+
+
 def test_statements_are_numbered_in_the_order_of_their_names() -> None:
     statement = statements.statement_of("SELECT %(b)s, %(a)s, %(b)s::text")
     assert statement.numbered == "SELECT $1, $2, $1::text"

@@ -184,7 +184,8 @@ def cursor(kind: str, microseconds: int) -> str:
             {"run_logs_by_other_status", "alerts_newest"},
         ),
         ("runLogs", 'errorContains: "error"', {"run_logs_with_error"}),
-        ("runLogs", 'memberId: "m50", status: [FAILED]', {"run_logs_by_member", "alerts_newest"}),
+        ("runLogs", 'memberId: "m50", status: [FAILED]', {"alerts_by_member"}),
+        ("runLogs", 'siteId: "site10", memberId: "m50", status: [FAILED, TIMEOUT]', {"alerts_by_member"}),
         ("triggerJobs", "status: [FAILED]", {"trigger_jobs_by_status", "trigger_jobs_newest"}),
         ("cacheEntries", 'siteId: "site3", appType: "app3", memberId: "m3"', {"cache_by_target"}),
     ],
@@ -231,6 +232,14 @@ def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callabl
         " budget { daily { used } } } budget { monthly { used } } }"
     )
     assert numbers == []
+
+
+@pytest.mark.parametrize("site", ["", '(siteId: "site10")'])
+def test_recent_alerts_are_never_sorted(explained: Callable[..., list[str]], site: str) -> None:
+    (plan,) = explained(f"{{ dashboard{site} {{ recentAlerts {{ id }} }} }}")
+    assert not SORT.findall(plan), plan
+    index = "alerts_by_site" if site else "alerts_newest"
+    assert indexes_used(plan, more_than=1) == {index, f"pending_{index}"}, plan
 
 
 def test_an_object_is_found_by_its_id(explained: Callable[..., list[str]]) -> None:

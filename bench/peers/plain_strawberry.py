@@ -125,7 +125,7 @@ class Today:
 
     @strawberry.field
     async def latency(self) -> LatencyPercentiles:
-        bins = await run("latency_bins", self.site, **ranges(midnight(), midnight() + DAY))
+        bins = sorted(await run("latency_bins", self.site, **ranges(midnight(), midnight() + DAY)))
         return LatencyPercentiles(
             p50=percentile(bins, 0.5), p95=percentile(bins, 0.95), p99=percentile(bins, 0.99)
         )
@@ -324,15 +324,21 @@ def last_days(days: int) -> list[dt.datetime]:
 
 
 def ranges(*bounds: dt.datetime) -> dict[str, Any]:
+    # All bounds are midnights of UTC, so that whole days are summed and there are no edges.
     return {
         "bounds": list(bounds),
+        "days": list(bounds),
         "periods": len(bounds) - 1,
         "first": bounds[0],
-        "first_hour": bounds[0],
+        "first_day": bounds[0],
         "last": bounds[-1],
+        "last_day": bounds[-1],
         "edge_periods": [],
+        "edge_levels": [],
         "edge_hours": [],
-        "edge_minutes": [],
+        "edge_parts": [],
+        "edge_signs": [],
+        "edge_signs_of_one": [],
     }
 
 

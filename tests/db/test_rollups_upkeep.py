@@ -112,8 +112,8 @@ def test_rebuild_mends_what_was_spoiled(database: str) -> None:
     write_at_random(database, 7, 150)
     fold(database)
     with connect(database) as connection:
-        connection.execute("UPDATE runglass.run_usage SET tokens = tokens + 1 WHERE level = 1")
-        connection.execute("DELETE FROM runglass.run_latency WHERE level = 3")
+        connection.execute("UPDATE runglass.run_usage SET tokens = tokens + 1 WHERE level IN (1, 5)")
+        connection.execute("DELETE FROM runglass.run_latency WHERE level IN (3, 7)")
         connection.execute("UPDATE runglass.run_usage SET hour = hour + interval '9 years' WHERE level = 2")
         connection.execute("INSERT INTO runglass.run_totals VALUES ('north', 'ghost', 'success', 1, 1)")
     with pytest.raises(AssertionError):

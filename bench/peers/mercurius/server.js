@@ -88,16 +88,23 @@ function monthStart (day, months) {
 }
 
 function range (bounds) {
+  // All bounds are midnights of UTC, so that whole days are summed and there are no edges.
   const shown = bounds.map(printTime)
+  const all = `{${shown.join(',')}}`
   return {
-    bounds: `{${shown.join(',')}}`,
+    bounds: all,
+    days: all,
     periods: bounds.length - 1,
     first: shown[0],
-    first_hour: shown[0],
+    first_day: shown[0],
     last: shown[shown.length - 1],
+    last_day: shown[shown.length - 1],
     edge_periods: '{}',
+    edge_levels: '{}',
     edge_hours: '{}',
-    edge_minutes: '{}'
+    edge_parts: '{}',
+    edge_signs: '{}',
+    edge_signs_of_one: '{}'
   }
 }
 
@@ -247,6 +254,7 @@ const blocks = {
 async function latency ({ site }) {
   const day = today()
   const bins = await run('latency_bins', site, range([day, day + DAY]))
+  bins.sort((one, other) => one[0] - other[0])
   return { p50: percentile(bins, 0.5), p95: percentile(bins, 0.95), p99: percentile(bins, 0.99) }
 }
 
