@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -54,9 +55,9 @@ class Budget:
     monthly: PeriodBudget
 
 
-def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, datetime, datetime]:
-    """Where the month begins, the day begins, the day ends and the month ends."""
-    day = today(zone, now)
+@lru_cache(maxsize=128)
+def budget_bounds(zone: ZoneInfo, day: date) -> tuple[datetime, datetime, datetime, datetime]:
+    """Where the day's month begins, the day begins, the day ends and the month ends. Remembered."""
     return (
         midnight(month_start(day), zone),
         midnight(day, zone),
@@ -65,18 +66,16 @@ def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, da
     )
 
 
-def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
-    """Used, limit and reset of the day and the month that `now` lies in, from usage with their bounds."""
-    month, start, end, month_end = budget_bounds(zone, now)
+def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, day: date, limits: Limits) -> Budget:
+    """Used, limit and reset of the day and its month, from usage with their bounds."""
+    month, start, end, month_end = budget_bounds(zone, day)
     return Budget(
         time_zone=zone.key,
-        daily=_period(Runs(scope, start, end), usage, limits.daily),
-        monthly=_period(Runs(scope, month, month_end), usage, limits.monthly),
+        daily=PeriodBudget(Runs(scope, start, end), usage.tokens(start, end), limits.daily, end),
+        monthly=PeriodBudget(
+            Runs(scope, month, month_end), usage.tokens(month, month_end), limits.monthly, month_end
+        ),
     )
-
-
-def _period(runs: Runs, usage: Usage, limit: int) -> PeriodBudget:
-    return PeriodBudget(runs, usage.between(runs.start, runs.end).tokens, limit, resets_at=runs.end)
 
 
 async def stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
@@ -91,8 +90,8 @@ async def stored_limits(connection: Connection, scope: Scope, limits: Limits) ->
 
 async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:
     """The budget of now."""
-    now = datetime.now(UTC)
+    day = today(zone, datetime.now(UTC))
     async with database.connection() as connection:
-        usage = await load_usage(connection, scope, budget_bounds(zone, now))
+        usage = await load_usage(connection, scope, budget_bounds(zone, day))
         limits = await stored_limits(connection, scope, limits)
-    return budget_of(scope, usage, zone, now, limits)
+    return budget_of(scope, usage, zone, day, limits)
