@@ -20,7 +20,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from db.connection import Connection
+from db.connection import Connection, Read
 from db.scope import Scope, SiteStatement
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -188,18 +188,17 @@ REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
 COUNT_MODELS = "SELECT runglass.count_models_of_a_day()"
 
 
-async def usage_by_period(conn: Connection, *, scope: Scope, bounds: Sequence[datetime]) -> list[PeriodUsage]:
+def usage_by_period(*, scope: Scope, bounds: Sequence[datetime]) -> Read[list[PeriodUsage]]:
     """Runs of each period [bounds[i], bounds[i + 1]) by status; nothing for a period without runs.
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    return sorted(await conn.fetch(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make))
+    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make, list)
 
 
-async def usage_by_app(conn: Connection, *, scope: Scope, start: datetime, end: datetime) -> list[AppUsage]:
+def usage_by_app(*, scope: Scope, start: datetime, end: datetime) -> Read[list[AppUsage]]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    values = ranges((start, end), scope)
-    return sorted(await conn.fetch(SUM_USAGE_BY_APP.sql(scope), values, AppUsage._make))
+    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), AppUsage._make, sorted)
 
 
 async def tokens_since(
@@ -208,21 +207,25 @@ async def tokens_since(
     """Every run's tokens from each start to `end`, in the order of `starts`, from one statement."""
     bounds = [*sorted(set(starts)), end]
     used = dict.fromkeys(bounds, 0)
-    for usage in await usage_by_period(conn, scope=scope, bounds=bounds):
+    for usage in await conn.read(usage_by_period(scope=scope, bounds=bounds)):
         for start in bounds[: usage.period + 1]:
             used[start] += usage.tokens
     return [used[start] for start in starts]
 
 
-async def latency_percentiles(
-    conn: Connection, *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
-) -> list[float | None]:
+def latency_percentiles(
+    *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
+) -> Read[list[float | None]]:
     """Latencies (ms) below which these fractions of the runs of [start, end) lie; None where no run has one.
 
     As percentile_cont defines them, each within 5 % of it.
     """
-    bins = sorted(await conn.fetch(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope)))
-    return [_percentile(bins, fraction) for fraction in fractions]
+
+    def percentiles(rows: list[tuple[int, int]]) -> list[float | None]:
+        bins = sorted(rows)
+        return [_percentile(bins, fraction) for fraction in fractions]
+
+    return Read(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope), tuple, percentiles)
 
 
 async def mean_tokens_by_app(
@@ -230,7 +233,7 @@ async def mean_tokens_by_app(
 ) -> list[MeanTokens]:
     """Mean tokens of the runs since the quarter hour that holds `since`; apps without runs are absent."""
     start = since - (since - _EPOCH) % _QUARTER
-    usage = await usage_by_app(conn, scope=scope, start=start, end=_FAR)
+    usage = await conn.read(usage_by_app(scope=scope, start=start, end=_FAR))
     wanted = frozenset(app_types)
     return [
         MeanTokens(app.app_type, app.tokens / app.calls, app.calls) for app in usage if app.app_type in wanted

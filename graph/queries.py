@@ -76,13 +76,8 @@ async def _dashboard(
 
 
 async def _budget(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> budget_cases.Budget:
-    context = info.context
-    return await budget_cases.get_budget(
-        context.database,
-        context.scope.narrow(site_id),
-        context.zone(time_zone),
-        context.settings.budget_limits,
-    )
+    dashboard = await _dashboard(info, site_id, time_zone)
+    return await dashboard.block("budget")
 
 
 async def _run_logs(

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from db.budget import budgets_of_sites
-from db.pool import Connection, Database
+from db.budget import BudgetRow, budgets_of_sites
+from db.connection import Read
 from db.scope import Scope
 from resolvers.costs import Runs
-from resolvers.periods import midnight, month_start, next_month, today
-from resolvers.usage import Usage, load_usage
+from resolvers.periods import midnight, month_start, next_month
+from resolvers.usage import Usage
 
 
 class Limits(NamedTuple):
@@ -78,20 +78,18 @@ def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, day: date, limits: Lim
     )
 
 
-async def stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
-    """The limits of the budget of the site, or of every site, and the given ones where there is none."""
+def stored_limits(scope: Scope, limits: Limits) -> Read[Limits] | None:
+    """The limits of the budget of the site, or of every site, and the given ones where there is none.
+
+    None for several sites, which have no budget together.
+    """
     if scope.sites is not None and len(scope.sites) != 1:
-        return limits
-    site_id = next(iter(scope.sites), None) if scope.sites else None
-    rows = await budgets_of_sites(connection, scope=Scope(scope.sites or frozenset()))
-    found = {row.period: row.limit for row in rows if row.site_id == site_id and row.app_type is None}
-    return Limits(found.get("daily", limits.daily), found.get("monthly", limits.monthly))
+        return None
+    sites = scope.sites or frozenset()
+    site_id = next(iter(sites), None)
 
+    def stored(rows: list[BudgetRow]) -> Limits:
+        found = {row.period: row.limit for row in rows if row.site_id == site_id and row.app_type is None}
+        return Limits(found.get("daily", limits.daily), found.get("monthly", limits.monthly))
 
-async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:
-    """The budget of now."""
-    day = today(zone, datetime.now(UTC))
-    async with database.connection() as connection:
-        usage = await load_usage(connection, scope, budget_bounds(zone, day))
-        limits = await stored_limits(connection, scope, limits)
-    return budget_of(scope, usage, zone, day, limits)
+    return budgets_of_sites(scope=Scope(sites)).then(stored)

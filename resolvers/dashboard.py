@@ -7,22 +7,23 @@ the roll-ups, so it costs the same however long the log is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from db.alerts import recent_alerts
+from db.connection import Read
 from db.dashboard import latest_runs
-from db.pool import Connection, Database
-from db.rollups import latency_percentiles, usage_by_app
+from db.pool import Database
+from db.rollups import AppUsage, latency_percentiles, usage_by_app
 from db.scope import Scope
 from resolvers.budget import Limits, budget_bounds, budget_of, stored_limits
 from resolvers.costs import Runs
 from resolvers.periods import Day, last_days, today
 from resolvers.run_logs import FINISHED
-from resolvers.usage import Usage, load_usage
+from resolvers.usage import Usage, usage_of
 
 BlockName = Literal["today", "percentiles", "trend", "apps", "health", "budget", "alerts"]
 
@@ -85,8 +86,8 @@ class AppShare(NamedTuple):
 class Dashboard:
     """What there is to see of a scope now, in a zone, for one operation.
 
-    Blocks that are asked for before one of them is awaited are read together, one after the other on one
-    connection; what several of them need is read once. What was read is remembered.
+    Blocks that are asked for before one of them is awaited are read together; what several of them need is
+    read once. What was read is remembered.
     """
 
     __slots__ = ("_asked", "_database", "_limits", "_read", "_reading", "day", "scope", "site_id", "zone")
@@ -111,7 +112,7 @@ class Dashboard:
         return _Asked(self, block)
 
     async def value(self, block: Block) -> Any:
-        """The value of a block that was asked for. Raises what kept it and those beside it from being read."""
+        """The value of a block that was asked for. Raises what kept those that were read with it from it."""
         if block not in self._read:
             async with self._reading:
                 if block not in self._read:
@@ -124,49 +125,57 @@ class Dashboard:
     async def _read_asked(self) -> None:
         blocks = [block for block in self._asked if block not in self._read]
         try:
+            reads = self._reads(blocks)
             async with self._database.connection() as connection:
-                usage = await self._load_usage(connection, blocks)
-                for block in blocks:
-                    self._read[block] = await self._load(connection, block, usage)
+                results = await connection.read_together(list(reads.values()))
+            found = dict(zip(reads, results, strict=True))
+            self._read |= {block: self._shown(block, found) for block in blocks}
         except Exception as error:
-            self._read = dict.fromkeys(blocks, error) | self._read
+            self._read |= dict.fromkeys(blocks, error)
 
-    async def _load_usage(self, connection: Connection, blocks: Sequence[Block]) -> Usage:
+    def _reads(self, blocks: Sequence[Block]) -> dict[Block | None, Read[Any]]:
+        """What the blocks read, each for itself; under None the usage that several of them need."""
+        reads: dict[Block | None, Read[Any]] = {}
         bounds: set[datetime] = set()
         for block in blocks:
-            if block.name == "budget":
-                bounds.update(budget_bounds(self.zone, self.day))
-            elif block.name in ("today", "trend"):
-                for _, start, end in self._days(block):
-                    bounds.add(start)
-                    bounds.add(end)
-        return await load_usage(connection, self.scope, bounds) if bounds else Usage((), ())
+            days = self._days(block)
+            match block.name:
+                case "today" | "trend":
+                    bounds.update([day.start for day in days], [day.end for day in days])
+                case "percentiles":
+                    reads[block] = latency_percentiles(
+                        scope=self.scope, start=days[0].start, end=days[0].end, fractions=(0.5, 0.95, 0.99)
+                    )
+                case "apps":
+                    reads[block] = usage_by_app(scope=self.scope, start=days[0].start, end=days[-1].end)
+                case "health":
+                    reads[block] = latest_runs(scope=self.scope)
+                case "budget":
+                    bounds.update(budget_bounds(self.zone, self.day))
+                    limits = stored_limits(self.scope, self._limits)
+                    reads |= {block: limits} if limits else {}
+                case "alerts":
+                    reads[block] = recent_alerts(scope=self.scope)
+        if bounds:
+            reads[None] = usage_of(self.scope, bounds)
+        return reads
 
-    async def _load(self, connection: Connection, block: Block, usage: Usage) -> Any:
-        scope = self.scope
+    def _shown(self, block: Block, found: Mapping[Block | None, Any]) -> Any:
         match block.name:
             case "today":
-                return _today(self, self._days(block)[0], usage)
-            case "percentiles":
-                ((_, start, end),) = self._days(block)
-                fractions = (0.5, 0.95, 0.99)
-                return Percentiles(
-                    *await latency_percentiles(
-                        connection, scope=scope, start=start, end=end, fractions=fractions
-                    )
-                )
+                return _today(self, self._days(block)[0], found[None])
             case "trend":
-                return [_trend_day(scope, day, usage) for day in self._days(block)]
+                return [_trend_day(self.scope, day, found[None]) for day in self._days(block)]
+            case "percentiles":
+                return Percentiles(*found[block])
             case "apps":
                 days = self._days(block)
-                return await _apps(connection, scope, days[0].start, days[-1].end)
-            case "health":
-                return await latest_runs(connection, scope=scope)
+                return _apps(Runs(self.scope, days[0].start, days[-1].end), found[block])
             case "budget":
-                limits = await stored_limits(connection, scope, self._limits)
-                return budget_of(scope, usage, self.zone, self.day, limits)
-            case "alerts":
-                return await recent_alerts(connection, scope=scope)
+                limits = found.get(block, self._limits)
+                return budget_of(self.scope, found[None], self.zone, self.day, limits)
+            case "health" | "alerts":
+                return found[block]
 
     def _days(self, block: Block) -> tuple[Day, ...]:
         days = 1 if block.name in ("today", "percentiles") else block.days
@@ -217,11 +226,10 @@ def _trend_day(scope: Scope, day: Day, usage: Usage) -> TrendDay:
     )
 
 
-async def _apps(connection: Connection, scope: Scope, start: datetime, end: datetime) -> list[AppShare]:
-    rows = await usage_by_app(connection, scope=scope, start=start, end=end)
+def _apps(runs: Runs, rows: Sequence[AppUsage]) -> list[AppShare]:
     total = sum([row.calls for row in rows])
     shares = [
-        AppShare(Runs(scope, start, end, app_type), app_type, calls, tokens, calls / total)
+        AppShare(runs._replace(app_type=app_type), app_type, calls, tokens, calls / total)
         for app_type, calls, tokens in rows
         if calls
     ]

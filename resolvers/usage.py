@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
-from db.pool import Connection
+from db.connection import Read
 from db.rollups import PeriodUsage, usage_by_period
 from db.scope import Scope
 
@@ -45,7 +46,7 @@ class Usage:
         return sum([period.tokens for period in self._periods[self._places[start] : self._places[end]]])
 
 
-async def load_usage(connection: Connection, scope: Scope, bounds: Iterable[datetime]) -> Usage:
+def usage_of(scope: Scope, bounds: Iterable[datetime]) -> Read[Usage]:
     """The usage of every period between any two of the bounds, which may come in any order."""
     ordered = sorted(set(bounds))
-    return Usage(ordered, await usage_by_period(connection, scope=scope, bounds=ordered))
+    return usage_by_period(scope=scope, bounds=ordered).then(partial(Usage, ordered))

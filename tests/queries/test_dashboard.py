@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-import resolvers.budget
 import resolvers.dashboard
 from tests.conftest import Api, Store
 
@@ -55,8 +54,7 @@ class Clock:
             def now(cls, tz: Any = None) -> datetime:
                 return instant.astimezone(tz)
 
-        for module in (resolvers.dashboard, resolvers.budget):
-            self._monkeypatch.setattr(module, "datetime", Stopped)
+        self._monkeypatch.setattr(resolvers.dashboard, "datetime", Stopped)
 
 
 @pytest.fixture
