@@ -45,11 +45,10 @@ class KeyStatement(SiteStatement):
 
     __slots__ = ()
 
-    def sql(self, scope: Scope) -> LiteralString:
-        """The statement's text for a scope; its values come from `Scope.parameters`."""
-        if scope.sites is None:
+    def _text(self, one: bool | None) -> LiteralString:
+        if one is None:
             return self._sql.replace("{scope}", "TRUE")
-        if len(scope.sites) == 1:
+        if one:
             return self._sql.replace("{scope}", "sites <@ ARRAY[%(scope_site)s::text]")
         return self._sql.replace("{scope}", "sites <@ %(scope_sites)s::text[]")
 

@@ -69,19 +69,27 @@ class SiteStatement:
     gives a parameter one type, and an adopted table's site column may be of another than ours.
     """
 
-    __slots__ = ("_column", "_sql")
+    __slots__ = ("_column", "_sql", "_texts")
 
     def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
         if "{scope}" not in sql and "{own_scope}" not in sql:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
+        # For every site, for one, and for several.
+        self._texts: dict[bool | None, LiteralString] = {}
 
     def sql(self, scope: Scope) -> LiteralString:
         """The statement's text for a scope; its values come from `Scope.parameters`."""
-        if scope.sites is None:
+        one = None if scope.sites is None else len(scope.sites) == 1
+        text = self._texts.get(one)
+        if text is None:
+            text = self._texts[one] = self._text(one)
+        return text
+
+    def _text(self, one: bool | None) -> LiteralString:
+        if one is None:
             return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
-        one = len(scope.sites) == 1
         condition: LiteralString = " = %(scope_site)s" if one else " = ANY(%(scope_sites)s)"
         own: LiteralString = "site_id = %(own_scope_site)s" if one else "site_id = ANY(%(own_scope_sites)s)"
         return self._sql.replace("{scope}", self._column + condition).replace("{own_scope}", own)

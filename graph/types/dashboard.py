@@ -9,12 +9,13 @@ import strawberry
 
 from db.alerts import AlertRow
 from db.dashboard import LatestRunRow
+from graph.context import Info
 from graph.errors import ApiError, ErrorCode
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
-from graph.types.fields import STATEMENT, resolved
+from graph.types.fields import STATEMENT, resolved, surely_selects
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
 from resolvers import dashboard as cases
@@ -129,7 +130,9 @@ class AppHealth:
 
 
 # What is selected is asked for before any of it is awaited, and so is read together.
-def _today(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[cases.Today]:
+def _today(root: strawberry.Parent[cases.Dashboard], info: Info) -> Awaitable[cases.Today]:
+    if surely_selects(info, "latency"):
+        root.block("percentiles")
     return root.block("today")
 
 
