@@ -34,6 +34,7 @@ MAX_PREPARED = 200
 """Statements that a connection keeps prepared; PostgreSQL holds some 20 to 100 kB for the plan of each."""
 
 _CANCEL_SECONDS = 5.0
+_SUCCEEDED = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
@@ -74,7 +75,7 @@ def _transformer(connection: AsyncConnection[Any]) -> Transformer:
 
 
 def _checked(result: PGresult) -> PGresult:
-    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC):
+    if result.status in _SUCCEEDED:
         return result
     raise error_from_result(result)
 

@@ -11,9 +11,11 @@ and rows without a site are seen by the scope of every site only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from functools import partial
+from itertools import accumulate, pairwise
 from math import ceil, floor
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
@@ -218,12 +220,8 @@ def latency_percentiles(
 
     As percentile_cont defines them, each within 5 % of it.
     """
-
-    def percentiles(rows: list[tuple[int, int]]) -> list[float | None]:
-        bins = sorted(rows)
-        return [_percentile(bins, fraction) for fraction in fractions]
-
-    return Read(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope), tuple, percentiles)
+    finish = partial(_percentiles, fractions)
+    return Read(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope), tuple, finish)
 
 
 async def mean_tokens_by_app(
@@ -321,19 +319,24 @@ def _array(values: Iterable[str]) -> str:
     return "{" + ",".join(values) + "}"
 
 
-def _percentile(bins: Sequence[tuple[int, int]], fraction: float) -> float | None:
-    """The value at a rank that may lie between two runs: the straight line between the bins of both."""
-    calls = sum(count for _, count in bins)
-    if not calls:
+def _percentiles(fractions: Sequence[float], rows: Sequence[tuple[int, int]]) -> list[float | None]:
+    bins = sorted(rows)
+    ends = list(accumulate([calls for _, calls in bins]))
+    return [_percentile(bins, ends, fraction) for fraction in fractions]
+
+
+def _percentile(bins: Sequence[tuple[int, int]], ends: Sequence[int], fraction: float) -> float | None:
+    """The value at a rank that may lie between two runs: the straight line between the bins of both.
+
+    Up to each bin's end, in ascending order, there are so many runs.
+    """
+    if not ends:
         return None
-    rank = fraction * (calls - 1)
-    below, above = _value_at(bins, floor(rank)), _value_at(bins, ceil(rank))
-    return below + (above - below) * (rank - floor(rank))
+    rank = fraction * (ends[-1] - 1)
+    first = floor(rank)
+    below, above = [_value_in(bins[bisect_right(ends, each)][0]) for each in (first, ceil(rank))]
+    return below + (above - below) * (rank - first)
 
 
-def _value_at(bins: Sequence[tuple[int, int]], rank: int) -> float:
-    for number, count in bins:
-        if rank < count:
-            return 2 * _BIN_GROWTH ** (number - 1) / (1 + _BIN_GROWTH) if number else 0.0
-        rank -= count
-    raise AssertionError("a rank lies below the number of calls")
+def _value_in(number: int) -> float:
+    return 2 * _BIN_GROWTH ** (number - 1) / (1 + _BIN_GROWTH) if number else 0.0

@@ -167,6 +167,8 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         )
         try:
             started = call.start(source, info, arguments)
+            if not self.is_awaitable(started):
+                started = Outcome(started).replay()
         except Exception as error:
             started = Outcome(None, error).replay()
         return self.complete_awaitable_value(

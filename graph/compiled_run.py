@@ -8,7 +8,7 @@ compiled, or be an object whose other fields are such calls again (the blocks of
 
 Whatever is unusual (a variable of another type, an error, a value that cannot be completed plainly) is left
 to the standard executor, which is handed what the root resolver gave, so that this one never runs twice.
-Resolvers below it may: those of queries are reads, and their loaders remember what they loaded.
+Resolvers below it may: those of queries are reads, and their loaders and dashboards remember what they read.
 """
 
 # graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.

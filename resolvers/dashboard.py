@@ -125,7 +125,7 @@ class Dashboard:
     async def _read_asked(self) -> None:
         blocks = [block for block in self._asked if block not in self._read]
         try:
-            reads = self._reads(blocks)
+            reads = self.reads(blocks)
             async with self._database.connection() as connection:
                 results = await connection.read_together(list(reads.values()))
             found = dict(zip(reads, results, strict=True))
@@ -133,7 +133,7 @@ class Dashboard:
         except Exception as error:
             self._read |= dict.fromkeys(blocks, error)
 
-    def _reads(self, blocks: Sequence[Block]) -> dict[Block | None, Read[Any]]:
+    def reads(self, blocks: Sequence[Block]) -> dict[Block | None, Read[Any]]:
         """What the blocks read, each for itself; under None the usage that several of them need."""
         reads: dict[Block | None, Read[Any]] = {}
         bounds: set[datetime] = set()
@@ -170,7 +170,7 @@ class Dashboard:
                 return Percentiles(*found[block])
             case "apps":
                 days = self._days(block)
-                return _apps(Runs(self.scope, days[0].start, days[-1].end), found[block])
+                return _apps(self.scope, days[0].start, days[-1].end, found[block])
             case "budget":
                 limits = found.get(block, self._limits)
                 return budget_of(self.scope, found[None], self.zone, self.day, limits)
@@ -195,7 +195,9 @@ class _Asked(Awaitable[Any]):
 
 def success_rate(calls_by_status: dict[str, int]) -> float | None:
     """Successes over finished runs, between 0 and 1; None where no run is finished."""
-    finished = sum([calls_by_status.get(status, 0) for status in FINISHED])
+    finished = 0
+    for status in FINISHED:
+        finished += calls_by_status.get(status, 0)
     return calls_by_status.get("success", 0) / finished if finished else None
 
 
@@ -226,10 +228,10 @@ def _trend_day(scope: Scope, day: Day, usage: Usage) -> TrendDay:
     )
 
 
-def _apps(runs: Runs, rows: Sequence[AppUsage]) -> list[AppShare]:
+def _apps(scope: Scope, start: datetime, end: datetime, rows: Sequence[AppUsage]) -> list[AppShare]:
     total = sum([row.calls for row in rows])
     shares = [
-        AppShare(runs._replace(app_type=app_type), app_type, calls, tokens, calls / total)
+        AppShare(Runs(scope, start, end, app_type), app_type, calls, tokens, calls / total)
         for app_type, calls, tokens in rows
         if calls
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -16,7 +16,7 @@ from db.scope import Scope
 class Totals:
     """What the runs of a period come to; `latency_ms_sum` is over the `timed` runs that have a latency."""
 
-    calls: dict[str, int] = field(default_factory=dict[str, int])
+    calls: dict[str, int]
     tokens: int = 0
     timed: int = 0
     latency_ms_sum: int = 0
@@ -29,7 +29,7 @@ class Usage:
 
     def __init__(self, bounds: Sequence[datetime], rows: Iterable[PeriodUsage]) -> None:
         self._places = {bound: place for place, bound in enumerate(bounds)}
-        self._periods = [Totals() for _ in bounds[1:]]
+        self._periods = [Totals({}) for _ in bounds[1:]]
         for place, status, calls, tokens, timed, latency_ms_sum in rows:
             period = self._periods[place]
             period.calls[status] = calls

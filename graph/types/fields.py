@@ -1,7 +1,7 @@
 """Fields that a function resolves."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode
@@ -42,7 +42,7 @@ def surely_selects(info: Info, name: str) -> bool:
     So a statement that it will run can be sent with another one. False where a directive may leave it out.
     """
     # Strawberry's own form of a selection takes longer to make than the statement to send.
-    raw: Any = info._raw_info  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+    raw: Any = cast("Any", info)._raw_info
     sets = [node.selection_set for node in raw.field_nodes]
     while sets:
         selected = sets.pop()
