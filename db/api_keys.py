@@ -45,10 +45,10 @@ class KeyStatement(SiteStatement):
 
     __slots__ = ()
 
-    def _text(self, one: bool | None) -> LiteralString:
-        if one is None:
+    def _text(self, scope: Scope) -> LiteralString:
+        if scope.sites is None:
             return self._sql.replace("{scope}", "TRUE")
-        if one:
+        if len(scope.sites) == 1:
             return self._sql.replace("{scope}", "sites <@ ARRAY[%(scope_site)s::text]")
         return self._sql.replace("{scope}", "sites <@ %(scope_sites)s::text[]")
 

@@ -79,10 +79,11 @@ class RollUpStatement(SiteStatement):
         self._of_sites: LiteralString = of_sites
         self._of_every_site: LiteralString = of_every_site
 
-    def _text(self, one: bool | None) -> LiteralString:
-        text = super()._text(one)
-        if one is None:
+    def _text(self, scope: Scope) -> LiteralString:
+        text = super()._text(scope)
+        if scope.sites is None:
             return text.replace("{rows}", "level = " + self._of_every_site + " AND site_id = ''")
+        one = len(scope.sites) == 1
         site = "site_id = %(scope_site)s" if one else "site_id = ANY(%(scope_sites)s)"
         return text.replace("{rows}", "level = " + self._of_sites + " AND " + site)
 

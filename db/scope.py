@@ -76,20 +76,22 @@ class SiteStatement:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
-        # For every site, for one, and for several.
-        self._texts: dict[bool | None, LiteralString] = {}
+        self._texts: dict[int, LiteralString] = {}
 
     def sql(self, scope: Scope) -> LiteralString:
         """The statement's text for a scope; its values come from `Scope.parameters`."""
-        one = None if scope.sites is None else len(scope.sites) == 1
-        text = self._texts.get(one)
+        sites = scope.sites
+        # Every site, no or several sites, one site.
+        kind = 0 if sites is None else 2 if len(sites) == 1 else 1
+        text = self._texts.get(kind)
         if text is None:
-            text = self._texts[one] = self._text(one)
+            text = self._texts[kind] = self._text(scope)
         return text
 
-    def _text(self, one: bool | None) -> LiteralString:
-        if one is None:
+    def _text(self, scope: Scope) -> LiteralString:
+        if scope.sites is None:
             return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
+        one = len(scope.sites) == 1
         condition: LiteralString = " = %(scope_site)s" if one else " = ANY(%(scope_sites)s)"
         own: LiteralString = "site_id = %(own_scope_site)s" if one else "site_id = ANY(%(own_scope_sites)s)"
         return self._sql.replace("{scope}", self._column + condition).replace("{own_scope}", own)
