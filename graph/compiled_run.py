@@ -93,7 +93,7 @@ class _Field(NamedTuple):
     complete: Callable[[Any], Any] | None
     nested: _Object | None
 
-    def start(self, source: Any, request: _Request) -> Awaitable[Any]:
+    def value(self, source: Any, request: _Request) -> Awaitable[Any]:
         """What the resolver gives. Raises Fallback where the standard executor must call it."""
         arguments = self.call.arguments(request.variables)
         if arguments is None:
@@ -136,11 +136,11 @@ class _Object(NamedTuple):
             parts = await asyncio.gather(*[self._field(field, source, request) for field in self.fields])
             return dict(parts)
         # Every resolver has done its part before the first of what they gave is awaited.
-        started = [(field, field.start(source, request)) for field in self.fields]
+        started = [(field, field.value(source, request)) for field in self.fields]
         return {field.name: await field.completed(await given, request) for field, given in started}
 
     async def _field(self, field: _Field, source: Any, request: _Request) -> tuple[str, Any]:
-        return field.name, await field.completed(await field.start(source, request), request)
+        return field.name, await field.completed(await field.value(source, request), request)
 
 
 class DirectRun:
@@ -177,7 +177,7 @@ class DirectRun:
         """The query's data; or None, and what the resolver gave if it was called."""
         request = _Request(variables, context_value, root_value)
         try:
-            value = await self._field.start(root_value, request)
+            value = await self._field.value(root_value, request)
         except Fallback:
             return None, None
         except Exception as error:
