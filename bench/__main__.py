@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import contenders
@@ -123,7 +122,7 @@ def _pgbench(program: str, dsn: str, folder: Path, seconds: float) -> Callable[[
             script, variables = pgbench_list(dsn, case.query, case.variables["first"])
         else:
             scope = "one" if case.variables["site"] else "all"
-            script, variables = pgbench_dashboard(scope, datetime.now(UTC))
+            script, variables = pgbench_dashboard(scope)
         return run_pgbench(program, dsn, folder, script, variables, seconds)
 
     return measure

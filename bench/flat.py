@@ -139,14 +139,15 @@ def dashboard(scope: Scope, today: datetime) -> dict[str, Statement]:
     starts = [(midnight - timedelta(days=day)).astimezone(UTC) for day in range(-1, 90)]
     end, start, month = starts[0], starts[1], midnight.replace(day=1).astimezone(UTC)
     day = {"scope": scope, "start": start, "end": end}
+    percentiles = rollups.latency_percentiles(**day, fractions=(0.5, 0.95, 0.99))
     return {
-        "today by status": lambda c: rollups.usage_by_period(c, scope=scope, bounds=[start, end]),
-        "today's percentiles": lambda c: rollups.latency_percentiles(c, **day, fractions=(0.5, 0.95, 0.99)),
-        "trend of 7 days": lambda c: rollups.usage_by_period(c, scope=scope, bounds=starts[7::-1]),
-        "apps today": lambda c: rollups.usage_by_app(c, **day),
-        "newest run of each app": lambda c: latest_runs(c, scope=scope),
+        "today by status": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=[start, end])),
+        "today's percentiles": lambda c: c.read(percentiles),
+        "trend of 7 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=starts[7::-1])),
+        "apps today": lambda c: c.read(rollups.usage_by_app(**day)),
+        "newest run of each app": lambda c: c.read(latest_runs(scope=scope)),
         "budget": lambda c: rollups.tokens_since(c, scope=scope, starts=[month, start], end=end),
-        "recent alerts": lambda c: recent_alerts(c, scope=scope),
+        "recent alerts": lambda c: c.read(recent_alerts(scope=scope)),
         "cost of 7 days": lambda c: model_usage(c, scope=scope, bounds=starts[7::-1]),
         "cost of apps today": lambda c: model_usage(c, scope=scope, bounds=[start, end], by_app=True),
     }
@@ -159,7 +160,7 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
     since, apps = today - timedelta(days=30), [f"app_{number}" for number in range(1, 9)]
     member = RunLogFilter(member_id="member_77", statuses=("failed",))
     return {
-        "trend of 90 days": lambda c: rollups.usage_by_period(c, scope=scope, bounds=bounds),
+        "trend of 90 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=bounds)),
         "mean tokens of 30 days": lambda c: rollups.mean_tokens_by_app(
             c, scope=scope, app_types=apps, since=since
         ),

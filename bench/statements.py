@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
+from zoneinfo import ZoneInfo
 
 from db import alerts, dashboard, rollups
 from db.connection import Connection
 from db.keyset import PageRequest, keyset
 from db.loaders import Loaders
 from db.pool import Database
-from db.ranges import ranges
 from db.scope import EVERY_SITE, Scope, SiteStatement
 from graph.app import make_engine
 from graph.config import Settings
 from graph.context import Context
+from resolvers.budget import Limits
 from resolvers.callers import Caller, Role
+from resolvers.dashboard import Block, BlockName, Dashboard
 
 SITE = "site_07"
 SCOPES = {"all": EVERY_SITE, "one": Scope.of(SITE)}
@@ -109,30 +111,21 @@ async def _sent_for(dsn: str, query: str, rows: int) -> str:
     return sent[-1]
 
 
-def pgbench_dashboard(scope_name: str, now: datetime) -> tuple[str, dict[str, str]]:
-    """The five statements of a whole dashboard in a pipeline, as the product sends them."""
-    scope = SCOPES[scope_name]
-    day = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    end, month = day + timedelta(days=1), day.replace(day=1)
-    after = (month + timedelta(days=32)).replace(day=1)
-    week = [end - timedelta(days=days) for days in range(7, -1, -1)]
-    sums = {
-        "bins": (rollups.SUM_LATENCY_BINS, [day, end]),
-        "usage": (rollups.SUM_USAGE_BY_PERIOD, sorted({*week, month, after})),
-        "apps": (rollups.SUM_USAGE_BY_APP, [week[0], end]),
-    }
+def pgbench_dashboard(scope_name: str) -> tuple[str, dict[str, str]]:
+    """The six statements of a whole dashboard in a pipeline, as the product sends them."""
+    names = get_args(BlockName)
+    shown = Dashboard(cast("Database", None), Limits(), SCOPES[scope_name], ZoneInfo("UTC"), None)
+    reads = shown.reads([Block(name, 7) for name in names]).values()
     texts: list[str] = []
-    variables = {"scope_site": SITE, "own_scope_site": SITE}
-    for prefix, (statement, bounds) in sums.items():
-        texts.append(_NAMED.sub(lambda match, p=prefix: _prefixed(p, match[1]), statement.sql(scope)))
-        values = ranges(bounds, EVERY_SITE)
-        variables |= {f"{prefix}_{name}": str(value) for name, value in values.items()}
-    texts += [statement.sql(scope) for statement in (dashboard.LATEST_RUNS, alerts.RECENT_ALERTS)]
+    variables: dict[str, str] = {}
+    for number, read in enumerate(reads):
+        texts.append(_NAMED.sub(rf"%(r{number}_\1)s", read.sql))
+        variables |= {f"r{number}_{name}": _printed(value) for name, value in read.values.items()}
     return "\\startpipeline\n" + _script(texts) + "\\endpipeline\n", variables
 
 
-def _prefixed(prefix: str, name: str) -> str:
-    return f"%({name})s" if name.endswith("scope_site") else f"%({prefix}_{name})s"
+def _printed(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _list_of(columns: str) -> SiteStatement:

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from db.conditions import CREATED_RANGE, present
+from db.connection import Read
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_one
+from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
 from db.scope import Scope, SiteStatement
 
 
@@ -125,9 +126,12 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
     return await fetch_count(connection, statement, scope, values | {"most": most})
 
 
-async def recent_alerts(connection: Connection, *, scope: Scope) -> list[AlertRow]:
+def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:
     """The ten newest alerts, pending ones first."""
-    rows = await fetch_all(connection, AlertRow, RECENT_ALERTS, scope, {})
+    return site_read(AlertRow, RECENT_ALERTS, scope, _pending_first)
+
+
+def _pending_first(rows: list[AlertRow]) -> list[AlertRow]:
     rows.sort(key=lambda row: (row.alert_status == "pending", row.created_at, row.id), reverse=True)
     return rows[:10]
 

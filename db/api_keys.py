@@ -45,8 +45,7 @@ class KeyStatement(SiteStatement):
 
     __slots__ = ()
 
-    def sql(self, scope: Scope) -> LiteralString:
-        """The statement's text for a scope; its values come from `Scope.parameters`."""
+    def _text(self, scope: Scope) -> LiteralString:
         if scope.sites is None:
             return self._sql.replace("{scope}", "TRUE")
         if len(scope.sites) == 1:

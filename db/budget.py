@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString, NamedTuple
 
+from db.connection import Read
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_one
+from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
 from db.scope import Scope, SiteStatement
 
 
@@ -129,9 +130,9 @@ async def count_budgets(connection: Connection, *, scope: Scope, most: int) -> i
     return await fetch_count(connection, statement, scope, {"most": most})
 
 
-async def budgets_of_sites(connection: Connection, *, scope: Scope) -> list[BudgetRow]:
+def budgets_of_sites(*, scope: Scope) -> Read[list[BudgetRow]]:
     """The budgets of these sites and those of every site, by id."""
-    return await fetch_all(connection, BudgetRow, BUDGETS_OF_SITES, scope, {})
+    return site_read(BudgetRow, BUDGETS_OF_SITES, scope, list)
 
 
 async def lock_hard_budgets(

@@ -14,24 +14,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
 from psycopg import AsyncConnection, OperationalError, adapt
-from psycopg.abc import PQGen, Transformer
+from psycopg.abc import Buffer, PQGen, Transformer
 from psycopg.adapt import PyFormat
 from psycopg.errors import error_from_result
-from psycopg.generators import fetch_many, send
-from psycopg.pq import ExecStatus
+from psycopg.generators import send
+from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
+from psycopg.waiting import Wait
 
 RowType = TypeVar("RowType")
 ResultType = TypeVar("ResultType")
+OtherType = TypeVar("OtherType")
 
 MAX_PREPARED = 200
 """Statements that a connection keeps prepared; PostgreSQL holds some 20 to 100 kB for the plan of each."""
 
 _CANCEL_SECONDS = 5.0
+_SUCCEEDED = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
@@ -42,6 +45,15 @@ class _Prepared:
     name: bytes
     rows: Transformer
     knows_types: bool = False
+
+    def made(self, result: PGresult, make_row: Callable[[Sequence[Any]], RowType]) -> list[RowType]:
+        """The rows of a result."""
+        rows = self.rows
+        rows.set_pgresult(result, set_loaders=not self.knows_types)
+        self.knows_types = True
+        made = rows.load_rows(0, result.ntuples, make_row)
+        rows.set_pgresult(None, set_loaders=False)
+        return made
 
 
 @lru_cache(maxsize=1024)
@@ -62,6 +74,29 @@ def _transformer(connection: AsyncConnection[Any]) -> Transformer:
     return cast(Any, adapt).Transformer(connection)
 
 
+def _checked(result: PGresult) -> PGresult:
+    if result.status in _SUCCEEDED:
+        return result
+    raise error_from_result(result)
+
+
+class Read(NamedTuple, Generic[ResultType]):
+    """A statement to be run: its rows are made by `make_row`, and `finish` makes the result of them."""
+
+    sql: LiteralString
+    values: Mapping[str, Any]
+    make_row: Callable[[Sequence[Any]], Any]
+    finish: Callable[[list[Any]], ResultType]
+
+    def then(self, function: Callable[[ResultType], OtherType]) -> Read[OtherType]:
+        """The same statement, its result made into another one."""
+
+        def finish(rows: list[Any]) -> OtherType:
+            return function(self.finish(rows))
+
+        return Read(self.sql, self.values, self.make_row, finish)
+
+
 class Connection(AsyncConnection[TupleRow]):
     """A connection of the pool. `answered_at` is when it last answered (seconds of the monotonic clock)."""
 
@@ -71,7 +106,7 @@ class Connection(AsyncConnection[TupleRow]):
 
     _watched: int | None = None
     _waiter: asyncio.Future[list[PGresult]] | None = None
-    _results: list[PGresult]
+    _came: list[PGresult]
     _names_given = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -92,10 +127,7 @@ class Connection(AsyncConnection[TupleRow]):
         if self.pgconn.pipeline_status or not self.autocommit:
             cursor = await self.execute(sql, values)
             return [make_row(row) for row in await cursor.fetchall()]
-        query, names = numbered(sql)
-        dumper = self._values
-        given = dumper.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
-        types, formats = dumper.types or (), dumper.formats
+        query, given, types, formats = self._given(sql, values)
         async with self.lock:
             if self.prepares:
                 prepared = self._prepared_statements.get((query, types)) or await self._prepare(query, types)
@@ -103,13 +135,54 @@ class Connection(AsyncConnection[TupleRow]):
             else:
                 prepared = _Prepared(b"", _transformer(self))
                 self.pgconn.send_query_params(query, given, types, formats)
-            result = await self._result()
-            rows = prepared.rows
-            rows.set_pgresult(result, set_loaders=not prepared.knows_types)
-            prepared.knows_types = True
-            made = rows.load_rows(0, result.ntuples, make_row)
-            rows.set_pgresult(None, set_loaders=False)
-        return made
+            return prepared.made(await self._result(), make_row)
+
+    async def read(self, read: Read[ResultType]) -> ResultType:
+        """The result of one statement. Raises psycopg's errors."""
+        return read.finish(await self.fetch(read.sql, read.values, read.make_row))
+
+    async def read_together(self, reads: Sequence[Read[Any]]) -> list[Any]:
+        """The results of statements that are sent at once and answered at once, each in its own snapshot.
+
+        Raises the error of the first that fails, and then gives none. Not for use within psycopg's pipeline.
+        """
+        given = [self._given(read.sql, read.values) for read in reads]
+        async with self.lock:
+            prepared = await self._prepare_all([(query, types) for query, _, types, _ in given])
+            self.pgconn.enter_pipeline_mode()
+            try:
+                for statement, (query, values, types, formats) in zip(prepared, given, strict=True):
+                    if self.prepares:
+                        self.pgconn.send_query_prepared(statement.name, values, formats)
+                    else:
+                        self.pgconn.send_query_params(query, values, types, formats)
+                self.pgconn.pipeline_sync()
+                # The last is the end of the pipeline.
+                *results, _ = map(_checked, await self._results())
+            finally:
+                self._leave_pipeline()
+            return [
+                read.finish(statement.made(result, read.make_row))
+                for read, statement, result in zip(reads, prepared, results, strict=True)
+            ]
+
+    def _given(
+        self, sql: str, values: Mapping[str, Any]
+    ) -> tuple[bytes, Sequence[Buffer | None], tuple[int, ...], Sequence[Format] | None]:
+        """The numbered statement, its values as libpq takes them, their types and formats."""
+        query, names = numbered(sql)
+        dumper = self._values
+        given = dumper.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
+        return query, given, dumper.types or (), dumper.formats
+
+    async def _prepare_all(self, wanted: Sequence[tuple[bytes, tuple[int, ...]]]) -> list[_Prepared]:
+        if not self.prepares:
+            return [_Prepared(b"", _transformer(self)) for _ in wanted]
+        statements = self._prepared_statements
+        # One that is prepared may drive another one out.
+        while missing := [each for each in wanted if each not in statements]:
+            await self._prepare(*missing[0])
+        return [statements[each] for each in wanted]
 
     async def _prepare(self, query: bytes, types: tuple[int, ...]) -> _Prepared:
         statements = self._prepared_statements
@@ -126,6 +199,10 @@ class Connection(AsyncConnection[TupleRow]):
 
     async def _result(self) -> PGresult:
         """What the statement that was just sent gives. Raises the error that it ended with."""
+        return _checked((await self._results())[-1])
+
+    async def _results(self) -> list[PGresult]:
+        """What came for all that was sent, to the end of the statement, or of the pipeline."""
         if self.pgconn.flush():
             # More than the socket takes at once.
             await self.wait(send(self.pgconn))
@@ -133,45 +210,67 @@ class Connection(AsyncConnection[TupleRow]):
         if self._watched is None:
             self._watched = self.pgconn.socket
             loop.add_reader(self._watched, self._on_readable)
-        self._results = []
+        self._came = []
         self._waiter = loop.create_future()
         try:
-            results = await self._waiter
+            return await self._waiter
         except asyncio.CancelledError:
             await self._give_up()
             raise
         finally:
             self._waiter = None
-        result = results[-1]
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            raise error_from_result(result)
-        return result
 
     def _on_readable(self) -> None:
         waiter = self._waiter
         try:
             self.pgconn.consume_input()
-            while waiter is not None and not self.pgconn.is_busy():
-                result = self.pgconn.get_result()
-                if result is None:
-                    if not waiter.done():
-                        waiter.set_result(self._results)
-                    return
-                self._results.append(result)
+            if waiter is not None and self._has_all_come() and not waiter.done():
+                waiter.set_result(self._came)
         except OperationalError as error:
             # The server is gone, also where nobody waits: without this the loop would spin on the socket.
             self._unwatch()
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)
 
+    def _has_all_come(self) -> bool:
+        """Take what is there. In a pipeline a None ends each statement, and two of them a lost connection."""
+        ended = not self.pgconn.pipeline_status
+        while not self.pgconn.is_busy():
+            result = self.pgconn.get_result()
+            if result is None:
+                if ended:
+                    return True
+                ended = True
+                continue
+            self._came.append(result)
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                return True
+            ended = not self.pgconn.pipeline_status
+        return False
+
+    def _rest(self) -> PQGen[None]:
+        self._came = []
+        while not self._has_all_come():
+            while not (yield Wait.R):
+                pass
+            self.pgconn.consume_input()
+
     async def _give_up(self) -> None:
         """Cancel the statement in the server and read what it had sent, as psycopg does for its own."""
         self._waiter = None
         try:
             await self._try_cancel(timeout=_CANCEL_SECONDS)
-            await self.wait(fetch_many(self.pgconn), timeout=_CANCEL_SECONDS)
+            await self.wait(self._rest(), timeout=_CANCEL_SECONDS)
         except BaseException:
             # In an unknown state; the pool replaces a connection that is closed.
+            self._unwatch()
+            self.pgconn.finish()
+
+    def _leave_pipeline(self) -> None:
+        try:
+            self.pgconn.exit_pipeline_mode()
+        except OperationalError:
+            # Not to its end; the pool replaces a connection that is closed.
             self._unwatch()
             self.pgconn.finish()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from db.pool import Connection, fetch_all
+from db.connection import Read
+from db.pool import site_read
 from db.rollups import APP_TYPES
 from db.scope import Scope, SiteStatement
 
@@ -31,6 +32,6 @@ LATEST_RUNS = SiteStatement(
 )
 
 
-async def latest_runs(connection: Connection, *, scope: Scope) -> list[LatestRunRow]:
+def latest_runs(*, scope: Scope) -> Read[list[LatestRunRow]]:
     """The newest run of every app that was ever called, in the order of their names."""
-    return sorted(await fetch_all(connection, LatestRunRow, LATEST_RUNS, scope, {}))
+    return site_read(LatestRunRow, LATEST_RUNS, scope, sorted)

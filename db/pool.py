@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestampLoader
 from psycopg_pool import AsyncConnectionPool
 
-from db.connection import Connection
+from db.connection import Connection, Read, ResultType
 from db.errors import raise_translated, translated
 from db.scope import Scope, SiteStatement
 
@@ -211,6 +211,16 @@ async def fetch_all(
 ) -> list[RowType]:
     """Run a site-owned statement and give its rows as `row`, a NamedTuple with the columns in order."""
     return await connection.fetch(statement.sql(scope), {**parameters, **scope.parameters()}, _maker(row))
+
+
+def site_read(
+    row: type[RowType],
+    statement: SiteStatement,
+    scope: Scope,
+    finish: Callable[[list[RowType]], ResultType],
+) -> Read[ResultType]:
+    """A site-owned statement without values of its own, to be read together with others."""
+    return Read(statement.sql(scope), scope.parameters(), _maker(row), finish)
 
 
 async def fetch_one(

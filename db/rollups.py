@@ -11,15 +11,18 @@ and rows without a site are seen by the scope of every site only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import accumulate
 from math import ceil, floor
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from db.connection import Connection
+from db.connection import Connection, Read
 from db.ranges import quarter_before, ranges
 from db.scope import Scope, SiteStatement
 
@@ -196,18 +199,17 @@ REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
 COUNT_MODELS = "SELECT runglass.count_models_of_a_day()"
 
 
-async def usage_by_period(conn: Connection, *, scope: Scope, bounds: Sequence[datetime]) -> list[PeriodUsage]:
+def usage_by_period(*, scope: Scope, bounds: Sequence[datetime]) -> Read[list[PeriodUsage]]:
     """Runs of each period [bounds[i], bounds[i + 1]) by status; nothing for a period without runs.
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    return sorted(await conn.fetch(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make))
+    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make, list)
 
 
-async def usage_by_app(conn: Connection, *, scope: Scope, start: datetime, end: datetime) -> list[AppUsage]:
+def usage_by_app(*, scope: Scope, start: datetime, end: datetime) -> Read[list[AppUsage]]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    values = ranges((start, end), scope)
-    return sorted(await conn.fetch(SUM_USAGE_BY_APP.sql(scope), values, AppUsage._make))
+    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), AppUsage._make, sorted)
 
 
 async def tokens_since(
@@ -216,28 +218,28 @@ async def tokens_since(
     """Every run's tokens from each start to `end`, in the order of `starts`, from one statement."""
     bounds = [*sorted(set(starts)), end]
     used = dict.fromkeys(bounds, 0)
-    for usage in await usage_by_period(conn, scope=scope, bounds=bounds):
+    for usage in await conn.read(usage_by_period(scope=scope, bounds=bounds)):
         for start in bounds[: usage.period + 1]:
             used[start] += usage.tokens
     return [used[start] for start in starts]
 
 
-async def latency_percentiles(
-    conn: Connection, *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
-) -> list[float | None]:
+def latency_percentiles(
+    *, scope: Scope, start: datetime, end: datetime, fractions: Sequence[float]
+) -> Read[list[float | None]]:
     """Latencies (ms) below which these fractions of the runs of [start, end) lie; None where no run has one.
 
     As percentile_cont defines them, each within 5 % of it.
     """
-    bins = sorted(await conn.fetch(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope)))
-    return [_percentile(bins, fraction) for fraction in fractions]
+    finish = partial(_percentiles, fractions)
+    return Read(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope), tuple, finish)
 
 
 async def mean_tokens_by_app(
     conn: Connection, *, scope: Scope, app_types: Sequence[str], since: datetime
 ) -> list[MeanTokens]:
     """Mean tokens of the runs since the quarter hour that holds `since`; apps without runs are absent."""
-    usage = await usage_by_app(conn, scope=scope, start=quarter_before(since), end=_FAR)
+    usage = await conn.read(usage_by_app(scope=scope, start=quarter_before(since), end=_FAR))
     wanted = frozenset(app_types)
     return [
         MeanTokens(app.app_type, app.tokens / app.calls, app.calls) for app in usage if app.app_type in wanted
@@ -297,19 +299,24 @@ async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, va
     return row[0] if row else 0
 
 
-def _percentile(bins: Sequence[tuple[int, int]], fraction: float) -> float | None:
-    """The value at a rank that may lie between two runs: the straight line between the bins of both."""
-    calls = sum(count for _, count in bins)
-    if not calls:
+def _percentiles(fractions: Sequence[float], rows: Sequence[tuple[int, int]]) -> list[float | None]:
+    bins = sorted(rows)
+    ends = list(accumulate([calls for _, calls in bins]))
+    return [_percentile(bins, ends, fraction) for fraction in fractions]
+
+
+def _percentile(bins: Sequence[tuple[int, int]], ends: Sequence[int], fraction: float) -> float | None:
+    """The value at a rank that may lie between two runs: the straight line between the bins of both.
+
+    Up to each bin's end, in ascending order, there are so many runs.
+    """
+    if not ends:
         return None
-    rank = fraction * (calls - 1)
-    below, above = _value_at(bins, floor(rank)), _value_at(bins, ceil(rank))
-    return below + (above - below) * (rank - floor(rank))
+    rank = fraction * (ends[-1] - 1)
+    first = floor(rank)
+    below, above = [_value_in(bins[bisect_right(ends, each)][0]) for each in (first, ceil(rank))]
+    return below + (above - below) * (rank - first)
 
 
-def _value_at(bins: Sequence[tuple[int, int]], rank: int) -> float:
-    for number, count in bins:
-        if rank < count:
-            return 2 * _BIN_GROWTH ** (number - 1) / (1 + _BIN_GROWTH) if number else 0.0
-        rank -= count
-    raise AssertionError("a rank lies below the number of calls")
+def _value_in(number: int) -> float:
+    return 2 * _BIN_GROWTH ** (number - 1) / (1 + _BIN_GROWTH) if number else 0.0

@@ -166,7 +166,12 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         info = self.build_resolve_info(
             definition, [details.node for details in field_details_list], parent_type, path
         )
-        started = call.start(source, info, arguments)
+        try:
+            started = call.start(source, info, arguments)
+            if not self.is_awaitable(started):
+                started = Outcome(started).replay()
+        except Exception as error:
+            started = Outcome(None, error).replay()
         return self.complete_awaitable_value(
             definition.type, field_details_list, info, path, started, position_context
         )

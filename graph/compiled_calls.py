@@ -1,4 +1,4 @@
-"""Calls of async resolvers whose arguments are plain: prepared once per document, then made directly.
+"""Calls of awaited resolvers whose arguments are plain: prepared once per document, then made directly.
 
 graphql-core and Strawberry look at every argument of a field again in each request. For a field of a planned
 operation they are looked at once: a literal of a leaf type and a default are constants, and a variable of a
@@ -37,7 +37,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.base import StrawberryMaybe, StrawberryOptional
 from strawberry.types.fields.resolver import StrawberryResolver
 
-from graph.compiled_leaf import NotPlain, standard_field
+from graph.compiled_leaf import NotPlain, gives_awaitable, standard_field
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -56,9 +56,15 @@ class _FromVariable(NamedTuple):
 
 
 class FieldCall:
-    """How an async resolver is called with the variables of a request."""
+    """How a resolver that is awaited is called with the variables of a request.
 
-    __slots__ = ("_constants", "_function", "_info_name", "_make_info", "_sources", "_variables")
+    `is_coroutine` is false for one that does its part at once and gives something else to await.
+    """
+
+    __slots__ = (
+        *("_constants", "_function", "_info_name", "_make_info", "_sources", "_variables"),
+        *("is_coroutine", "takes_info"),
+    )
 
     def __init__(
         self,
@@ -74,6 +80,8 @@ class FieldCall:
         self._variables = variables
         self._sources = tuple({parameter.name for parameter in given if parameter is not None})
         self._info_name = resolver.info_parameter.name if resolver.info_parameter else None
+        self.takes_info = self._info_name is not None
+        self.is_coroutine = inspect.iscoroutinefunction(self._function)
 
     def arguments(self, coerced: Mapping[str, Any]) -> dict[str, Any] | None:
         """The resolver's arguments, or None where the standard executor must find them."""
@@ -90,7 +98,7 @@ class FieldCall:
         return arguments
 
     def start(self, source: Any, info: GraphQLResolveInfo, arguments: dict[str, Any]) -> Awaitable[Any]:
-        """The resolver's coroutine."""
+        """What the resolver gives to be awaited. Raises what it raises, unless it is a coroutine function."""
         for name in self._sources:
             arguments[name] = source
         if self._info_name is not None:
@@ -104,7 +112,7 @@ def plan_call(
     """The call of a field of the executor's operation, or None for a field that is left to the standard."""
     try:
         resolver = standard_field(definition).base_resolver
-        if resolver is None or not _is_plain_coroutine(resolver):
+        if resolver is None or not _may_be_called(resolver):
             return None
         hidden = inspect.getclosurevars(cast("Any", definition.resolve)).nonlocals
         if hidden["field_exception_handlers"]:
@@ -115,9 +123,8 @@ def plan_call(
         return None
 
 
-def _is_plain_coroutine(resolver: StrawberryResolver[Any]) -> bool:
-    calls_plainly = type(resolver).__call__ is StrawberryResolver.__call__
-    return calls_plainly and inspect.iscoroutinefunction(resolver.wrapped_func)
+def _may_be_called(resolver: StrawberryResolver[Any]) -> bool:
+    return type(resolver).__call__ is StrawberryResolver.__call__ and gives_awaitable(resolver)
 
 
 def _arguments(

@@ -14,12 +14,13 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import inspect
 import keyword
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from graphql import GraphQLField, GraphQLSchema, Undefined
 from graphql.pyutils import is_awaitable
@@ -43,6 +44,7 @@ __all__ = [
     "PlainField",
     "PlanInfo",
     "enum_names",
+    "gives_awaitable",
     "is_isoformat",
     "leaf_condition",
     "make_leaf",
@@ -180,6 +182,13 @@ def standard_field(definition: GraphQLField) -> StrawberryField:
     return field
 
 
+def gives_awaitable(resolver: StrawberryResolver[Any]) -> bool:
+    """Whether a resolver is a coroutine function, or a function that says it gives an ``Awaitable``."""
+    function: Any = resolver.wrapped_func
+    annotations = getattr(function, "__annotations__", {})
+    return inspect.iscoroutinefunction(function) or get_origin(annotations.get("return")) is Awaitable
+
+
 def _source_file(function: Any) -> str | None:
     """Where a function's code was written; unlike its module's name, not copied by functools.wraps."""
     code = getattr(function, "__code__", None)
@@ -189,6 +198,8 @@ def _source_file(function: Any) -> str | None:
 def _method_reader(field: StrawberryField) -> Callable[[Any], Any]:
     resolver = field.base_resolver
     if resolver is None or resolver.info_parameter is not None or field.arguments:
+        raise NotPlain
+    if gives_awaitable(resolver):
         raise NotPlain
     if type(resolver).__call__ is not StrawberryResolver.__call__:
         raise NotPlain

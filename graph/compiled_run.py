@@ -8,7 +8,7 @@ compiled, or be an object whose other fields are such calls again (the blocks of
 
 Whatever is unusual (a variable of another type, an error, a value that cannot be completed plainly) is left
 to the standard executor, which is handed what the root resolver gave, so that this one never runs twice.
-Resolvers below it may: those of queries are reads, and their loaders remember what they loaded.
+Resolvers below it may: those of queries are reads, and their loaders and dashboards remember what they read.
 """
 
 # graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
@@ -18,7 +18,7 @@ Resolvers below it may: those of queries are reads, and their loaders remember w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from graphql import (
@@ -94,17 +94,19 @@ class _Field(NamedTuple):
     complete: Callable[[Any], Any] | None
     nested: _Object | None
 
-    async def value(self, source: Any, request: _Request) -> Any:
+    def value(self, source: Any, request: _Request) -> Awaitable[Any]:
         """What the resolver gives. Raises Fallback where the standard executor must call it."""
         arguments = self.call.arguments(request.variables)
         if arguments is None:
             raise Fallback
-        info = self.info._replace(
-            root_value=request.root,
-            variable_values=request.variables,  # pyright: ignore[reportArgumentType] - as Strawberry has it
-            context=request.context,
-        )
-        return await self.call.start(source, info, arguments)
+        info = self.info
+        if self.call.takes_info:
+            info = info._replace(
+                root_value=request.root,
+                variable_values=request.variables,  # pyright: ignore[reportArgumentType] - as Strawberry has it
+                context=request.context,
+            )
+        return self.call.start(source, info, arguments)
 
     async def completed(self, value: Any, request: _Request) -> Any:
         """The value as the answer holds it."""
@@ -114,10 +116,11 @@ class _Field(NamedTuple):
 
 
 class _Object(NamedTuple):
-    """An object some of whose fields are calls."""
+    """An object some of whose fields are calls; with `tasks` they run at once, else one after the other."""
 
     selection: Selection
     fields: list[_Field]
+    tasks: bool
 
     async def completed(self, value: Any, request: _Request) -> dict[str, Any]:
         """The object's fields in the selection's order."""
@@ -127,8 +130,15 @@ class _Object(NamedTuple):
         if type(value) not in sober:
             vet(value)
         plain = read(value) if read is not None else {}
-        parts = await asyncio.gather(*[self._field(field, value, request) for field in self.fields])
-        return self.selection.merge(plain, dict(parts))
+        return self.selection.merge(plain, await self._called(value, request))
+
+    async def _called(self, source: Any, request: _Request) -> dict[str, Any]:
+        if self.tasks:
+            parts = await asyncio.gather(*[self._field(field, source, request) for field in self.fields])
+            return dict(parts)
+        # Every resolver has done its part before the first of what they gave is awaited.
+        started = [(field, field.value(source, request)) for field in self.fields]
+        return {field.name: await field.completed(await given, request) for field, given in started}
 
     async def _field(self, field: _Field, source: Any, request: _Request) -> tuple[str, Any]:
         return field.name, await field.completed(await field.value(source, request), request)
@@ -263,4 +273,6 @@ def _object(
     selection = plan.selection(executor, type_, grouped)
     fields = [_field(executor, plan, type_, name, each, path) for name, each in selection.rest.items()]
     known = [field for field in fields if field is not None]
-    return _Object(selection, known) if len(known) == len(fields) else None
+    if len(known) < len(fields):
+        return None
+    return _Object(selection, known, tasks=any(field.call.is_coroutine for field in known))

@@ -23,7 +23,7 @@ from graph.types.batches import Batch, BatchConnection, BatchFilter, wanted_batc
 from graph.types.budget import Budget
 from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
-from graph.types.dashboard import Dashboard, DashboardSource
+from graph.types.dashboard import Dashboard
 from graph.types.fields import WrittenRows, resolved
 from graph.types.model_prices import ModelPriceConnection
 from graph.types.node import Node
@@ -36,6 +36,7 @@ from resolvers import budget as budget_cases
 from resolvers import budget_events as budget_event_cases
 from resolvers import budgets as budgets_cases
 from resolvers import cache as cache_cases
+from resolvers import dashboard as dashboard_cases
 from resolvers import model_prices as price_cases
 from resolvers import run_logs as run_log_cases
 from resolvers import trigger_jobs as job_cases
@@ -62,18 +63,22 @@ class CreatedSort(Enum):
 Sort = Annotated[CreatedSort, strawberry.argument(description="The order of the list.")]
 
 
-async def _dashboard(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> DashboardSource:
-    return DashboardSource(info.context.scope.narrow(site_id), info.context.zone(time_zone), site_id)
+async def _dashboard(
+    info: Info, site_id: SiteId = None, time_zone: TimeZone = None
+) -> dashboard_cases.Dashboard:
+    context = info.context
+    return dashboard_cases.Dashboard(
+        context.database,
+        context.settings.budget_limits,
+        context.scope.narrow(site_id),
+        context.zone(time_zone),
+        site_id,
+    )
 
 
 async def _budget(info: Info, site_id: SiteId = None, time_zone: TimeZone = None) -> budget_cases.Budget:
-    context = info.context
-    return await budget_cases.get_budget(
-        context.database,
-        context.scope.narrow(site_id),
-        context.zone(time_zone),
-        context.settings.budget_limits,
-    )
+    dashboard = await _dashboard(info, site_id, time_zone)
+    return await dashboard.block("budget")
 
 
 async def _run_logs(

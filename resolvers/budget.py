@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from db.budget import budgets_of_sites
-from db.pool import Connection, Database
+from db.budget import BudgetRow, budgets_of_sites
+from db.connection import Read
 from db.scope import Scope
 from resolvers.costs import Runs
-from resolvers.periods import midnight, month_start, next_month, today
-from resolvers.usage import Usage, load_usage
+from resolvers.periods import midnight, month_start, next_month
+from resolvers.usage import Usage
 
 
 class Limits(NamedTuple):
@@ -54,9 +55,9 @@ class Budget:
     monthly: PeriodBudget
 
 
-def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, datetime, datetime]:
-    """Where the month begins, the day begins, the day ends and the month ends."""
-    day = today(zone, now)
+@lru_cache(maxsize=128)
+def budget_bounds(zone: ZoneInfo, day: date) -> tuple[datetime, datetime, datetime, datetime]:
+    """Where the day's month begins, the day begins, the day ends and the month ends. Remembered."""
     return (
         midnight(month_start(day), zone),
         midnight(day, zone),
@@ -65,34 +66,30 @@ def budget_bounds(zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, da
     )
 
 
-def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, now: datetime, limits: Limits) -> Budget:
-    """Used, limit and reset of the day and the month that `now` lies in, from usage with their bounds."""
-    month, start, end, month_end = budget_bounds(zone, now)
+def budget_of(scope: Scope, usage: Usage, zone: ZoneInfo, day: date, limits: Limits) -> Budget:
+    """Used, limit and reset of the day and its month, from usage with their bounds."""
+    month, start, end, month_end = budget_bounds(zone, day)
     return Budget(
         time_zone=zone.key,
-        daily=_period(Runs(scope, start, end), usage, limits.daily),
-        monthly=_period(Runs(scope, month, month_end), usage, limits.monthly),
+        daily=PeriodBudget(Runs(scope, start, end), usage.tokens(start, end), limits.daily, end),
+        monthly=PeriodBudget(
+            Runs(scope, month, month_end), usage.tokens(month, month_end), limits.monthly, month_end
+        ),
     )
 
 
-def _period(runs: Runs, usage: Usage, limit: int) -> PeriodBudget:
-    return PeriodBudget(runs, usage.between(runs.start, runs.end).tokens, limit, resets_at=runs.end)
+def stored_limits(scope: Scope, limits: Limits) -> Read[Limits] | None:
+    """The limits of the budget of the site, or of every site, and the given ones where there is none.
 
-
-async def stored_limits(connection: Connection, scope: Scope, limits: Limits) -> Limits:
-    """The limits of the budget of the site, or of every site, and the given ones where there is none."""
+    None for several sites, which have no budget together.
+    """
     if scope.sites is not None and len(scope.sites) != 1:
-        return limits
-    site_id = next(iter(scope.sites), None) if scope.sites else None
-    rows = await budgets_of_sites(connection, scope=Scope(scope.sites or frozenset()))
-    found = {row.period: row.limit for row in rows if row.site_id == site_id and row.app_type is None}
-    return Limits(found.get("daily", limits.daily), found.get("monthly", limits.monthly))
+        return None
+    sites = scope.sites or frozenset()
+    site_id = next(iter(sites), None)
 
+    def stored(rows: list[BudgetRow]) -> Limits:
+        found = {row.period: row.limit for row in rows if row.site_id == site_id and row.app_type is None}
+        return Limits(found.get("daily", limits.daily), found.get("monthly", limits.monthly))
 
-async def get_budget(database: Database, scope: Scope, zone: ZoneInfo, limits: Limits) -> Budget:
-    """The budget of now."""
-    now = datetime.now(UTC)
-    async with database.connection() as connection:
-        usage = await load_usage(connection, scope, budget_bounds(zone, now))
-        limits = await stored_limits(connection, scope, limits)
-    return budget_of(scope, usage, zone, now, limits)
+    return budgets_of_sites(scope=Scope(sites)).then(stored)

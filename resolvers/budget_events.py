@@ -22,7 +22,7 @@ async def tell_thresholds(connection: Connection) -> int:
     """
     meter = Meter(connection, datetime.now(UTC))
     told = 0
-    for budget in await budgets_of_sites(connection, scope=EVERY_SITE):
+    for budget in await connection.read(budgets_of_sites(scope=EVERY_SITE)):
         standing = await meter.standing(spec_of(budget))
         used = standing.used or 0
         reached = [percent for percent in THRESHOLDS if used > 0 and used * 100 >= percent * budget.limit]

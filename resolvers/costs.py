@@ -106,7 +106,7 @@ async def _costs_of_periods(
         start = steps[row.period]
         cost = cost_of(prices.get(row.model, ()), start, row.prompt_tokens, row.completion_tokens)
         periods[bisect_right(bounds, start) - 1].add(cost, row.calls)
-    for row in await usage_by_period(connection, scope=scope, bounds=bounds):
+    for row in await connection.read(usage_by_period(scope=scope, bounds=bounds)):
         periods[row.period].calls += row.calls
     return {
         runs: _merged(periods[bounds.index(runs.start) : bounds.index(runs.end)]).result() for runs in wanted
@@ -126,7 +126,7 @@ async def _costs_of_apps(
         of_model = prices.get(row.model, ())
         cost = cost_of(of_model, steps[row.period], row.prompt_tokens, row.completion_tokens)
         apps[row.app_type].add(cost, row.calls)
-    for row in await usage_by_app(connection, scope=scope, start=span[0], end=span[1]):
+    for row in await connection.read(usage_by_app(scope=scope, start=span[0], end=span[1])):
         apps[row.app_type].calls += row.calls
     return {runs: apps[runs.app_type].result() for runs in wanted}
 

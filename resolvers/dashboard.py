@@ -6,39 +6,44 @@ the roll-ups, so it costs the same however long the log is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Literal
+from datetime import UTC, date, datetime
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from db.alerts import recent_alerts
+from db.connection import Read
 from db.dashboard import latest_runs
-from db.pool import Connection, Database
-from db.rollups import latency_percentiles, usage_by_app
+from db.pool import Database
+from db.rollups import AppUsage, latency_percentiles, usage_by_app
 from db.scope import Scope
 from resolvers.budget import Limits, budget_bounds, budget_of, stored_limits
 from resolvers.costs import Runs
-from resolvers.periods import last_days, midnight, today
+from resolvers.periods import Day, last_days, today
 from resolvers.run_logs import FINISHED
-from resolvers.usage import Totals, Usage, load_usage
+from resolvers.usage import Usage, usage_of
 
-PERCENTILES = (0.5, 0.95, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block of the dashboard of a scope, in a zone. `days` matters to the trend and the distribution."""
-
-    name: Literal["today", "percentiles", "trend", "apps", "health", "budget", "alerts"]
-    scope: Scope
-    zone: ZoneInfo
-    days: int = 7
+BlockName = Literal["today", "percentiles", "trend", "apps", "health", "budget", "alerts"]
 
 
-@dataclass(frozen=True, slots=True)
-class StatusCount:
+class Block(NamedTuple):
+    """One block of a dashboard. `days` matters to the trend and the distribution."""
+
+    name: BlockName
+    days: int
+
+
+class Percentiles(NamedTuple):
+    """Latencies in milliseconds; None where no run has one."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class StatusCount(NamedTuple):
     """How many runs have a status, as stored."""
 
     status: str
@@ -47,9 +52,9 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """The runs created since midnight, which are `runs`. `block` is what was asked for."""
+    """The runs created since midnight, which are `runs`. `dashboard` is the one that shows them."""
 
-    block: Block
+    dashboard: Dashboard
     runs: Runs
     calls: int
     tokens: int
@@ -58,8 +63,7 @@ class Today:
     by_status: list[StatusCount]
 
 
-@dataclass(frozen=True, slots=True)
-class TrendDay:
+class TrendDay(NamedTuple):
     """The runs created on one day, which are `runs`; zeros where there were none."""
 
     runs: Runs
@@ -69,8 +73,7 @@ class TrendDay:
     success_rate: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class AppShare:
+class AppShare(NamedTuple):
     """How many of the calls were an app's, which are `runs`; `share` is between 0 and 1."""
 
     runs: Runs
@@ -80,107 +83,156 @@ class AppShare:
     share: float
 
 
-async def load_blocks(database: Database, limits: Limits, blocks: Sequence[Block]) -> dict[Block, Any]:
-    """Read these blocks one after the other on one connection; what several of them need is read once."""
-    now = datetime.now(UTC)
-    bounds: dict[Scope, set[datetime]] = {}
-    for block in blocks:
-        if block.name in _BOUNDS:
-            bounds.setdefault(block.scope, set()).update(_BOUNDS[block.name](block, now))
-    async with database.connection() as connection:
-        usage = {scope: await load_usage(connection, scope, of_scope) for scope, of_scope in bounds.items()}
-        return {block: await _load(connection, block, now, limits, usage) for block in blocks}
+class Dashboard:
+    """What there is to see of a scope now, in a zone, for one operation.
+
+    Blocks that are asked for before one of them is awaited are read together; what several of them need is
+    read once. What was read is remembered.
+    """
+
+    __slots__ = ("_asked", "_database", "_limits", "_read", "_reading", "day", "scope", "site_id", "zone")
+
+    def __init__(
+        self, database: Database, limits: Limits, scope: Scope, zone: ZoneInfo, site_id: str | None
+    ) -> None:
+        self.scope = scope
+        self.zone = zone
+        self.site_id = site_id
+        self.day = today(zone, datetime.now(UTC))
+        self._database = database
+        self._limits = limits
+        self._asked: dict[Block, None] = {}
+        self._read: dict[Block, Any] = {}
+        self._reading = asyncio.Lock()
+
+    def block(self, name: BlockName, days: int = 7) -> Awaitable[Any]:
+        """Ask for a block, to await it."""
+        block = Block(name, days)
+        self._asked[block] = None
+        return _Asked(self, block)
+
+    async def value(self, block: Block) -> Any:
+        """The value of a block that was asked for. Raises what kept those that were read with it from it."""
+        if block not in self._read:
+            async with self._reading:
+                if block not in self._read:
+                    await self._read_asked()
+        value = self._read[block]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    async def _read_asked(self) -> None:
+        blocks = [block for block in self._asked if block not in self._read]
+        try:
+            reads = self.reads(blocks)
+            async with self._database.connection() as connection:
+                results = await connection.read_together(list(reads.values()))
+            found = dict(zip(reads, results, strict=True))
+            self._read |= {block: self._shown(block, found) for block in blocks}
+        except Exception as error:
+            self._read |= dict.fromkeys(blocks, error)
+
+    def reads(self, blocks: Sequence[Block]) -> dict[Block | None, Read[Any]]:
+        """What the blocks read, each for itself; under None the usage that several of them need."""
+        reads: dict[Block | None, Read[Any]] = {}
+        bounds: set[datetime] = set()
+        for block in blocks:
+            days = self._days(block)
+            match block.name:
+                case "today" | "trend":
+                    bounds.update([day.start for day in days], [day.end for day in days])
+                case "percentiles":
+                    reads[block] = latency_percentiles(
+                        scope=self.scope, start=days[0].start, end=days[0].end, fractions=(0.5, 0.95, 0.99)
+                    )
+                case "apps":
+                    reads[block] = usage_by_app(scope=self.scope, start=days[0].start, end=days[-1].end)
+                case "health":
+                    reads[block] = latest_runs(scope=self.scope)
+                case "budget":
+                    bounds.update(budget_bounds(self.zone, self.day))
+                    limits = stored_limits(self.scope, self._limits)
+                    reads |= {block: limits} if limits else {}
+                case "alerts":
+                    reads[block] = recent_alerts(scope=self.scope)
+        if bounds:
+            reads[None] = usage_of(self.scope, bounds)
+        return reads
+
+    def _shown(self, block: Block, found: Mapping[Block | None, Any]) -> Any:
+        match block.name:
+            case "today":
+                return _today(self, self._days(block)[0], found[None])
+            case "trend":
+                return [_trend_day(self.scope, day, found[None]) for day in self._days(block)]
+            case "percentiles":
+                return Percentiles(*found[block])
+            case "apps":
+                days = self._days(block)
+                return _apps(self.scope, days[0].start, days[-1].end, found[block])
+            case "budget":
+                limits = found.get(block, self._limits)
+                return budget_of(self.scope, found[None], self.zone, self.day, limits)
+            case "health" | "alerts":
+                return found[block]
+
+    def _days(self, block: Block) -> tuple[Day, ...]:
+        days = 1 if block.name in ("today", "percentiles") else block.days
+        return last_days(self.zone, self.day, days)
 
 
-async def _load(
-    connection: Connection, block: Block, now: datetime, limits: Limits, usage: dict[Scope, Usage]
-) -> Any:
-    match block.name:
-        case "today":
-            runs = Runs(block.scope, *_day(block, now))
-            return _today(block, runs, usage[block.scope].between(runs.start, runs.end))
-        case "percentiles":
-            start, end = _day(block, now)
-            return await latency_percentiles(
-                connection, scope=block.scope, start=start, end=end, fractions=PERCENTILES
-            )
-        case "trend":
-            return _trend(block, now, usage[block.scope])
-        case "apps":
-            return await _apps(connection, block, now)
-        case "health":
-            return await latest_runs(connection, scope=block.scope)
-        case "budget":
-            stored = await stored_limits(connection, block.scope, limits)
-            return budget_of(block.scope, usage[block.scope], block.zone, now, stored)
-        case "alerts":
-            return await recent_alerts(connection, scope=block.scope)
+class _Asked(Awaitable[Any]):
+    __slots__ = ("_block", "_dashboard")
 
+    def __init__(self, dashboard: Dashboard, block: Block) -> None:
+        self._dashboard = dashboard
+        self._block = block
 
-def _day(block: Block, now: datetime) -> tuple[datetime, datetime]:
-    day = today(block.zone, now)
-    return midnight(day, block.zone), midnight(day + timedelta(days=1), block.zone)
-
-
-def _days(block: Block, now: datetime) -> list[datetime]:
-    days = last_days(block.zone, now, block.days)
-    return [midnight(day, block.zone) for day in [*days, days[-1] + timedelta(days=1)]]
-
-
-# Between which instants a block needs the usage that is read once for all.
-_BOUNDS: dict[str, Callable[[Block, datetime], Sequence[datetime]]] = {
-    "today": _day,
-    "trend": _days,
-    "budget": lambda block, now: budget_bounds(block.zone, now),
-}
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._dashboard.value(self._block).__await__()
 
 
 def success_rate(calls_by_status: dict[str, int]) -> float | None:
     """Successes over finished runs, between 0 and 1; None where no run is finished."""
-    finished = sum(calls_by_status.get(status, 0) for status in FINISHED)
+    finished = 0
+    for status in FINISHED:
+        finished += calls_by_status.get(status, 0)
     return calls_by_status.get("success", 0) / finished if finished else None
 
 
-def _today(block: Block, runs: Runs, totals: Totals) -> Today:
-    calls = {status: count for status, count in totals.calls.items() if count}
+def _today(dashboard: Dashboard, day: Day, usage: Usage) -> Today:
+    totals = usage.since(day.start)
     return Today(
-        block=block,
-        runs=runs,
-        calls=sum(calls.values()),
+        dashboard=dashboard,
+        runs=Runs(dashboard.scope, day.start, day.end),
+        calls=sum(totals.calls.values()),
         tokens=totals.tokens,
-        success_rate=success_rate(calls),
+        success_rate=success_rate(totals.calls),
         average_latency_ms=totals.latency_ms_sum / totals.timed if totals.timed else None,
-        by_status=[
-            StatusCount(status, calls[status]) for status in sorted(calls, key=lambda s: (-calls[s], s))
-        ],
+        by_status=sorted(
+            [StatusCount(status, calls) for status, calls in totals.calls.items() if calls],
+            key=lambda count: (-count.calls, count.status),
+        ),
     )
 
 
-def _trend(block: Block, now: datetime, usage: Usage) -> list[TrendDay]:
-    days = last_days(block.zone, now, block.days)
-    periods = [Runs(block.scope, start, end) for start, end in pairwise(_days(block, now))]
-    return [_trend_day(day, runs, usage) for day, runs in zip(days, periods, strict=True)]
+def _trend_day(scope: Scope, day: Day, usage: Usage) -> TrendDay:
+    totals = usage.since(day.start)
+    return TrendDay(
+        Runs(scope, day.start, day.end),
+        day.date,
+        sum(totals.calls.values()),
+        totals.tokens,
+        success_rate(totals.calls),
+    )
 
 
-def _trend_day(day: date, runs: Runs, usage: Usage) -> TrendDay:
-    totals = usage.between(runs.start, runs.end)
-    return TrendDay(runs, day, sum(totals.calls.values()), totals.tokens, success_rate(totals.calls))
-
-
-async def _apps(connection: Connection, block: Block, now: datetime) -> list[AppShare]:
-    first = last_days(block.zone, now, block.days)[0]
-    start, end = midnight(first, block.zone), _day(block, now)[1]
-    rows = await usage_by_app(connection, scope=block.scope, start=start, end=end)
-    total = sum(row.calls for row in rows)
+def _apps(scope: Scope, start: datetime, end: datetime, rows: Sequence[AppUsage]) -> list[AppShare]:
+    total = sum([row.calls for row in rows])
     shares = [
-        AppShare(
-            Runs(block.scope, start, end, row.app_type),
-            row.app_type,
-            row.calls,
-            row.tokens,
-            row.calls / total,
-        )
-        for row in rows
-        if row.calls
+        AppShare(Runs(scope, start, end, app_type), app_type, calls, tokens, calls / total)
+        for app_type, calls, tokens in rows
+        if calls
     ]
     return sorted(shares, key=lambda app: (-app.calls, app.app_type))

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from resolvers.errors import InvalidInput
+
+
+class Day(NamedTuple):
+    """One day as [start, end)."""
+
+    date: date
+    start: datetime
+    end: datetime
 
 
 @lru_cache(maxsize=1024)
@@ -32,10 +41,12 @@ def today(zone: ZoneInfo, now: datetime) -> date:
     return now.astimezone(zone).date()
 
 
-def last_days(zone: ZoneInfo, now: datetime, days: int) -> list[date]:
-    """The last `days` dates in the zone, oldest first, today included."""
-    end = today(zone, now)
-    return [end - timedelta(days=days - 1 - index) for index in range(days)]
+@lru_cache(maxsize=128)
+def last_days(zone: ZoneInfo, last: date, days: int) -> tuple[Day, ...]:
+    """The `days` days in the zone that end with `last`, oldest first. Remembered: they change once a day."""
+    dates = [last - timedelta(days=days - 1 - index) for index in range(days + 1)]
+    starts = [midnight(day, zone) for day in dates]
+    return tuple(map(Day, dates[:-1], starts, starts[1:]))
 
 
 def month_start(day: date) -> date:

@@ -127,7 +127,7 @@ async def judge(
     """
     sites = Scope(frozenset(site for spending in spendings for site in spending.sites))
     async with database.connection() as connection:
-        rows = await store.budgets_of_sites(connection, scope=sites)
+        rows = await connection.read(store.budgets_of_sites(scope=sites))
         specs = [*map(spec_of, rows), *_defaults(rows, zone, limits)]
         meter = Meter(connection, datetime.now(UTC))
         verdicts: dict[Spending, Verdict] = {}

@@ -128,9 +128,9 @@ class Meter:
     async def _usage(self, spec: BudgetSpec, start: datetime, end: datetime) -> dict[str, int]:
         scope = _scope(spec)
         if spec.app_type is None:
-            periods = await usage_by_period(self._connection, scope=scope, bounds=[start, end])
+            periods = await self._connection.read(usage_by_period(scope=scope, bounds=[start, end]))
             return {"": sum(row.tokens for row in periods)}
-        apps = await usage_by_app(self._connection, scope=scope, start=start, end=end)
+        apps = await self._connection.read(usage_by_app(scope=scope, start=start, end=end))
         return {row.app_type: row.tokens for row in apps}
 
     def _reached_at(self, left: int, used_today: int, day_start: datetime, end: datetime) -> datetime | None:

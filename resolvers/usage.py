@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
 
-from db.pool import Connection
+from db.connection import Read
 from db.rollups import PeriodUsage, usage_by_period
 from db.scope import Scope
 
@@ -16,32 +16,37 @@ from db.scope import Scope
 class Totals:
     """What the runs of a period come to; `latency_ms_sum` is over the `timed` runs that have a latency."""
 
-    calls: dict[str, int] = field(default_factory=dict[str, int])
+    calls: dict[str, int]
     tokens: int = 0
     timed: int = 0
     latency_ms_sum: int = 0
 
 
-class Usage(NamedTuple):
-    """The runs between each two neighbours of `bounds`, which ascend."""
+class Usage:
+    """The runs of each period between two neighbours of `bounds`, which ascend."""
 
-    bounds: Sequence[datetime]
-    rows: Sequence[PeriodUsage]
+    __slots__ = ("_periods", "_places")
 
-    def between(self, start: datetime, end: datetime) -> Totals:
-        """The runs of [start, end), both of which are among the bounds."""
-        first, last = self.bounds.index(start), self.bounds.index(end)
-        totals = Totals()
-        for row in self.rows:
-            if first <= row.period < last:
-                totals.calls[row.status] = totals.calls.get(row.status, 0) + row.calls
-                totals.tokens += row.tokens
-                totals.timed += row.latency_calls
-                totals.latency_ms_sum += row.latency_ms_sum
-        return totals
+    def __init__(self, bounds: Sequence[datetime], rows: Iterable[PeriodUsage]) -> None:
+        self._places = {bound: place for place, bound in enumerate(bounds)}
+        self._periods = [Totals({}) for _ in bounds[1:]]
+        for place, status, calls, tokens, timed, latency_ms_sum in rows:
+            period = self._periods[place]
+            period.calls[status] = calls
+            period.tokens += tokens
+            period.timed += timed
+            period.latency_ms_sum += latency_ms_sum
+
+    def since(self, start: datetime) -> Totals:
+        """The runs from one of the bounds to the next."""
+        return self._periods[self._places[start]]
+
+    def tokens(self, start: datetime, end: datetime) -> int:
+        """Tokens of the runs of [start, end), both of which are among the bounds."""
+        return sum([period.tokens for period in self._periods[self._places[start] : self._places[end]]])
 
 
-async def load_usage(connection: Connection, scope: Scope, bounds: Iterable[datetime]) -> Usage:
+def usage_of(scope: Scope, bounds: Iterable[datetime]) -> Read[Usage]:
     """The usage of every period between any two of the bounds, which may come in any order."""
     ordered = sorted(set(bounds))
-    return Usage(ordered, await usage_by_period(connection, scope=scope, bounds=ordered))
+    return usage_by_period(scope=scope, bounds=ordered).then(partial(Usage, ordered))

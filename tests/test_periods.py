@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -45,9 +46,14 @@ def test_midnights_are_whole_quarters_as_the_roll_ups_need_them(name: str, now: 
 @given(st.sampled_from(ZONES), INSTANTS, st.integers(1, 90))
 def test_the_last_days_end_today_and_leave_no_gap(name: str, now: datetime, days: int) -> None:
     zone = time_zone(name)
-    dates = last_days(zone, now, days)
-    assert (len(dates), dates[-1]) == (days, today(zone, now))
-    assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(dates))
+    found = last_days(zone, today(zone, now), days)
+    assert (len(found), found[-1].date) == (days, today(zone, now))
+    assert all((day.start, day.end) == (midnight(day.date, zone), _after(day.date, zone)) for day in found)
+    assert all(later.date - earlier.date == timedelta(days=1) for earlier, later in pairwise(found))
+
+
+def _after(day: date, zone: ZoneInfo) -> datetime:
+    return midnight(day + timedelta(days=1), zone)
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,18 @@ class ExplainingConnection(Connection):
     plans: list[str] = []
 
     async def fetch(self, sql: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        await self._explain(sql, values)
+        return await super().fetch(sql, values, *args, **kwargs)
+
+    async def read_together(self, reads: Any) -> Any:
+        for read in reads:
+            await self._explain(read.sql, read.values)
+        return await super().read_together(reads)
+
+    async def _explain(self, sql: Any, values: Any) -> None:
         if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
             plan = await self.execute("EXPLAIN " + sql, values, prepare=False)
             ExplainingConnection.plans.append("\n".join(line for (line,) in await plan.fetchall()))
-        return await super().fetch(sql, values, *args, **kwargs)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,43 +1,30 @@
 """Dashboard: blocks that are read only when they are selected."""
 
 import datetime
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable
 from decimal import Decimal
-from functools import partial
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from typing import Annotated
 
 import strawberry
 
 from db.alerts import AlertRow
 from db.dashboard import LatestRunRow
-from db.scope import Scope
 from graph.context import Info
 from graph.errors import ApiError, ErrorCode
 from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
-from graph.types.fields import STATEMENT, resolved
+from graph.types.fields import STATEMENT, resolved, surely_selects
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
 from resolvers import dashboard as cases
-from resolvers.dashboard import Block
 
 MAX_DAYS = 90
 # What a list of apps counts as in a query's cost; there is no bound to their number.
 COMMON_APPS = 50
 
 Days = Annotated[int, strawberry.argument(description=f"How many days, today included: 1 to {MAX_DAYS}.")]
-
-
-@dataclass(slots=True)
-class DashboardSource:
-    """What the blocks of one dashboard have in common."""
-
-    scope: Scope
-    zone: ZoneInfo
-    site_id: str | None = None
 
 
 def _count_status(root: strawberry.Parent[cases.StatusCount]) -> RunStatus:
@@ -66,15 +53,8 @@ class LatencyPercentiles:
     p99: float | None = strawberry.field(description="99 % of the runs took at most this long.")
 
 
-async def _load(info: Info, block: Block) -> Any:
-    context = info.context
-    load_many = partial(cases.load_blocks, context.database, context.settings.budget_limits)
-    return await context.loaders.of("dashboard", load_many).load(block)
-
-
-async def _latency(root: strawberry.Parent[cases.Today], info: Info) -> LatencyPercentiles:
-    p50, p95, p99 = await _load(info, replace(root.block, name="percentiles"))
-    return LatencyPercentiles(p50=p50, p95=p95, p99=p99)
+def _latency(root: strawberry.Parent[cases.Today]) -> Awaitable[cases.Percentiles]:
+    return root.dashboard.block("percentiles")
 
 
 @strawberry.type(description="The runs created since midnight.")
@@ -149,33 +129,34 @@ class AppHealth:
     last_call_at: datetime.datetime = resolved(_last_call_at, "When its newest run was made.")
 
 
-async def _today(root: strawberry.Parent[DashboardSource], info: Info) -> cases.Today:
-    return await _load(info, Block("today", root.scope, root.zone))
+# What is selected is asked for before any of it is awaited, and so is read together.
+def _today(root: strawberry.Parent[cases.Dashboard], info: Info) -> Awaitable[cases.Today]:
+    if surely_selects(info, "latency"):
+        root.block("percentiles")
+    return root.block("today")
 
 
-async def _trend(
-    root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7
-) -> list[cases.TrendDay]:
-    return await _load(info, Block("trend", root.scope, root.zone, _checked_days(days)))
+def _trend(root: strawberry.Parent[cases.Dashboard], days: Days = 7) -> Awaitable[list[cases.TrendDay]]:
+    return root.block("trend", _checked_days(days))
 
 
-async def _apps(root: strawberry.Parent[DashboardSource], info: Info, days: Days = 7) -> list[cases.AppShare]:
-    return await _load(info, Block("apps", root.scope, root.zone, _checked_days(days)))
+def _apps(root: strawberry.Parent[cases.Dashboard], days: Days = 7) -> Awaitable[list[cases.AppShare]]:
+    return root.block("apps", _checked_days(days))
 
 
-async def _health(root: strawberry.Parent[DashboardSource], info: Info) -> list[LatestRunRow]:
-    return await _load(info, Block("health", root.scope, root.zone))
+def _health(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[list[LatestRunRow]]:
+    return root.block("health")
 
 
-async def _budget(root: strawberry.Parent[DashboardSource], info: Info) -> budget_cases.Budget:
-    return await _load(info, Block("budget", root.scope, root.zone))
+def _budget(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[budget_cases.Budget]:
+    return root.block("budget")
 
 
-async def _alerts(root: strawberry.Parent[DashboardSource], info: Info) -> list[AlertRow]:
-    return await _load(info, Block("alerts", root.scope, root.zone))
+def _alerts(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[list[AlertRow]]:
+    return root.block("alerts")
 
 
-def _time_zone(root: strawberry.Parent[DashboardSource]) -> str:
+def _time_zone(root: strawberry.Parent[cases.Dashboard]) -> str:
     return root.zone.key
 
 
@@ -188,7 +169,7 @@ def _checked_days(days: int) -> int:
 
 @strawberry.type(description="What an operator looks at first. Each block is read only when it is selected.")
 class Dashboard:
-    """Resolved from a `DashboardSource`."""
+    """Resolved from a `resolvers.dashboard.Dashboard`."""
 
     site_id: strawberry.ID | None = strawberry.field(
         description="The site it shows; null for all that you may see."

@@ -60,12 +60,14 @@ async def read(connection: Connection, scope: Scope, bounds: list[datetime]) -> 
     return {
         "whole": {
             tuple(row)
-            for row in await rollups.usage_by_period(connection, scope=scope, bounds=[bounds[0], bounds[-1]])
+            for row in await connection.read(
+                rollups.usage_by_period(scope=scope, bounds=bounds[:: len(bounds) - 1])
+            )
         },
         "period": {
-            tuple(row) for row in await rollups.usage_by_period(connection, scope=scope, bounds=bounds)
+            tuple(row) for row in await connection.read(rollups.usage_by_period(scope=scope, bounds=bounds))
         },
-        "app": {tuple(row) for row in await rollups.usage_by_app(connection, **whole)},
+        "app": {tuple(row) for row in await connection.read(rollups.usage_by_app(**whole))},
         "apps": await app_types(connection, scope),
         "models": {
             tuple(row)
@@ -75,7 +77,7 @@ async def read(connection: Connection, scope: Scope, bounds: list[datetime]) -> 
         "batches": {
             tuple(row) for row in await batch_usage(connection, scope=scope, ids=BATCHES) if row.calls
         },
-        "percentiles": await rollups.latency_percentiles(connection, **whole, fractions=FRACTIONS),
+        "percentiles": await connection.read(rollups.latency_percentiles(**whole, fractions=FRACTIONS)),
     }
 
 

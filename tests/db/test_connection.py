@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.connection import MAX_PREPARED, Connection, numbered
+from db.connection import MAX_PREPARED, Connection, Read, numbered
 
 PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 
@@ -156,5 +156,99 @@ def test_a_server_that_goes_while_nobody_waits_is_noticed(empty_dsn: str) -> Non
             await other.fetch("SELECT pg_terminate_backend(%(pid)s::int)", pid)
             while not connection.closed:
                 await other.fetch("SELECT 1", {})
+
+    run(empty_dsn, use)
+
+
+def select(sql: Any, finish: Callable[[list[Any]], Any] = list, **values: Any) -> Read[Any]:
+    return Read(sql, values, tuple, finish)
+
+
+@pytest.mark.parametrize("prepares", [True, False])
+def test_statements_sent_together_give_each_its_own(empty_dsn: str, prepares: bool) -> None:
+    async def use(connection: Connection) -> Any:
+        connection.prepares = prepares
+        reads = [
+            select("SELECT %(n)s::int", n=1),
+            select("SELECT %(text)s::text FROM generate_series(1, 3)", len, text="ü" * 2_000_000),
+            select("SELECT %(n)s::int", n=2),
+            select("SELECT now() WHERE false").then(bool),
+            select("SELECT repeat('x', %(n)s::int)", n=5_000_000).then(lambda rows: len(rows[0][0])),
+        ]
+        together = [await connection.read_together(reads) for _ in range(3)]
+        return together, await connection.read(reads[0]), await connection.fetch(PREPARED, {})
+
+    together, one, prepared = run(empty_dsn, use)
+    assert together == [[[(1,)], 3, [(2,)], False, 5_000_000]] * 3
+    assert one == [(1,)]
+    assert prepared == [(5 if prepares else 0,)]
+
+
+def test_no_statements_are_none(empty_dsn: str) -> None:
+    assert run(empty_dsn, lambda connection: connection.read_together([])) == []
+
+
+def test_what_is_sent_together_fails_together_by_the_first_error(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        good, bad = select("SELECT 1"), select("SELECT 1 / %(n)s::int", n=0)
+        for reads in ([good, bad, good, select("SELECT %(x)s::int", x="y")], [bad]):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await connection.read_together(reads)
+            assert await connection.read_together([good, good]) == [[(1,)], [(1,)]]
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await connection.read_together([good, select("SELECT * FROM nothing")])
+        return await connection.fetch("SELECT 1", {})
+
+    assert run(empty_dsn, use) == [(1,)]
+
+
+def test_statements_sent_together_outlast_a_flood_of_others(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        kept = [select("SELECT 1"), select("SELECT 2")]
+        await connection.read_together(kept)
+        for number in range(MAX_PREPARED - 1):
+            await connection.fetch(f"SELECT {number}, 0", {})  # pyright: ignore[reportArgumentType]
+        # Preparing the third drives the first out.
+        return await connection.read_together([kept[1], select("SELECT 3"), kept[0], select("SELECT 4")])
+
+    assert run(empty_dsn, use) == [[(2,)], [(3,)], [(1,)], [(4,)]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_cancelling_ends_all_that_was_sent_together(empty_dsn: str, place: int) -> None:
+    async def use(connection: Connection) -> Any:
+        reads = [select("SELECT 1"), select("SELECT 2")]
+        reads.insert(place, select("SELECT pg_sleep(60)"))
+        reads.append(select("SELECT pg_sleep(61)"))
+        task = asyncio.ensure_future(connection.read_together(reads))
+        async with await Connection.connect(empty_dsn, autocommit=True) as other:
+            pid = {"pid": connection.info.backend_pid}
+            running = "SELECT pid FROM pg_stat_activity WHERE pid = %(pid)s::int AND state = 'active'"
+            asleep: Any = running + " AND wait_event = 'PgSleep'"
+            while not await other.fetch(asleep, pid):
+                pass
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await other.fetch(running, pid) == []
+        return await connection.read_together([select("SELECT 1"), select("SELECT 2")])
+
+    assert run(empty_dsn, use) == [[(1,)], [(2,)]]
+
+
+def test_a_server_that_goes_amid_statements_sent_together_is_an_error(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> None:
+        reads = [select("SELECT 1"), select("SELECT pg_sleep(60)"), select("SELECT 2")]
+        async with await Connection.connect(empty_dsn, autocommit=True) as other:
+            task = asyncio.ensure_future(connection.read_together(reads))
+            pid = {"pid": connection.info.backend_pid}
+            asleep = "SELECT pid FROM pg_stat_activity WHERE pid = %(pid)s::int AND wait_event = 'PgSleep'"
+            while not await other.fetch(asleep, pid):
+                pass
+            await other.fetch("SELECT pg_terminate_backend(%(pid)s::int)", pid)
+            with pytest.raises(psycopg.OperationalError):
+                await task
+            with pytest.raises(psycopg.OperationalError):
+                await connection.read_together(reads)
 
     run(empty_dsn, use)

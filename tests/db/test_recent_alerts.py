@@ -21,7 +21,7 @@ alerts = st.lists(
 
 async def read(dsn: str, scope: Scope) -> list[int]:
     async with await Connection.connect(dsn, autocommit=True) as connection:
-        return [row.id for row in await recent_alerts(connection, scope=scope)]
+        return [row.id for row in await connection.read(recent_alerts(scope=scope))]
 
 
 def test_the_ten_newest_with_pending_ones_first(database: str) -> None:

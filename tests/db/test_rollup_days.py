@@ -150,9 +150,9 @@ def test_the_sums_are_not_planned_anew_each_time(filled: str, scope: Scope) -> N
             for day in range(1, 12):
                 bounds = days_of("Asia/Kolkata", day)
                 span = {"scope": scope, "start": bounds[0], "end": bounds[-1]}
-                await rollups.usage_by_period(connection, scope=scope, bounds=bounds)
-                await rollups.usage_by_app(connection, **span)
-                await rollups.latency_percentiles(connection, **span, fractions=(0.5,))
+                await connection.read(rollups.usage_by_period(scope=scope, bounds=bounds))
+                await connection.read(rollups.usage_by_app(**span))
+                await connection.read(rollups.latency_percentiles(**span, fractions=(0.5,)))
                 for by_app in (False, True):
                     await model_usage(connection, scope=scope, bounds=bounds, by_app=by_app)
             cursor = await connection.execute(

@@ -232,7 +232,7 @@ def test_budgets_and_estimates_read_the_same_numbers(database: str) -> None:
 def test_bounds_that_no_roll_up_has_are_refused(database: str, bounds: list[datetime]) -> None:
     async def follow() -> None:
         async with await Connection.connect(database) as connection:
-            await rollups.usage_by_period(connection, scope=EVERY_SITE, bounds=bounds)
+            await connection.read(rollups.usage_by_period(scope=EVERY_SITE, bounds=bounds))
 
     with pytest.raises(ValueError, match="bounds"):
         asyncio.run(follow())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-import resolvers.budget
 import resolvers.dashboard
-from tests.conftest import Api, Store
+from tests.conftest import Api, CountingConnection, Store
 
 DASHBOARD = """
 query ($siteId: ID, $timeZone: String, $days: Int! = 7) {
@@ -55,8 +54,7 @@ class Clock:
             def now(cls, tz: Any = None) -> datetime:
                 return instant.astimezone(tz)
 
-        for module in (resolvers.dashboard, resolvers.budget):
-            self._monkeypatch.setattr(module, "datetime", Stopped)
+        self._monkeypatch.setattr(resolvers.dashboard, "datetime", Stopped)
 
 
 @pytest.fixture
@@ -346,3 +344,72 @@ def test_recent_alerts_are_ten_with_pending_ones_first(api: Api, store: Store) -
 )
 def test_only_selected_blocks_are_read(module_api: Api, blocks: str, statements: int) -> None:
     assert module_api.statements(f"{{ dashboard {{ {blocks} }} }}") == statements
+
+
+@pytest.mark.parametrize(
+    ("latency", "statements"),
+    [
+        ("latency @skip(if: true) { p50 }", 1),
+        ("latency @skip(if: $no) { p50 }", 2),
+        ("latency @include(if: $no) { p50 }", 1),
+        ("... on Today @include(if: $no) { latency { p50 } }", 1),
+        ("... on Today { ... { latency { p50 } } }", 2),
+        ("...Slow", 2),
+        ("...Slow @skip(if: true)", 1),
+        ("a: latency { p50 } b: latency { p99 }", 2),
+    ],
+)
+def test_percentiles_are_read_only_where_they_are_shown(
+    module_api: Api, latency: str, statements: int
+) -> None:
+    query = f"{{ dashboard {{ today {{ calls {latency} }} }} }}"
+    if "Slow" in latency:
+        query += " fragment Slow on Today { latency { p50 } }"
+    assert module_api.statements(query.replace("$no", "false")) == statements
+    if "$no" in latency:
+        assert module_api.statements("query ($no: Boolean! = false)" + query) == statements
+
+
+class TogetherConnection(CountingConnection):
+    """Counts how often statements were sent together, and breaks those of a block if told to."""
+
+    sent = 0
+    broken = ""
+
+    async def read_together(self, reads: Any) -> Any:
+        TogetherConnection.sent += 1
+        if self.broken:
+            reads = [
+                read._replace(sql="SELECT nothing", values={}) if self.broken in read.sql else read
+                for read in reads
+            ]
+        return await super().read_together(reads)
+
+
+@pytest.fixture
+def together(dsn: str) -> Iterator[Api]:
+    """The app whose connections are such."""
+    api = Api(dsn, connection_class=TogetherConnection)
+    TogetherConnection.sent, TogetherConnection.broken = 0, ""
+    yield api
+    TogetherConnection.broken = ""
+    api.close()
+
+
+def test_a_whole_dashboard_is_read_in_one_go(together: Api) -> None:
+    for sent in range(1, 4):
+        dashboard(together)
+        assert TogetherConnection.sent == sent
+
+
+def test_a_block_that_fails_is_an_error_and_is_not_read_twice(together: Api) -> None:
+    dashboard(together)
+    TogetherConnection.sent, TogetherConnection.broken = 0, "run_latency"
+    for sent in range(1, 3):
+        error = together.error(DASHBOARD)
+        assert error["code"] == "INTERNAL_SERVER_ERROR"
+        assert TogetherConnection.sent == sent
+    assert together.data("{ dashboard { trend { calls } } }")
+
+    TogetherConnection.broken = ""
+    assert dashboard(together)

@@ -1,0 +1,126 @@
+"""Resolvers that do their part at once and give something to await: as the standard executor has them."""
+
+# No annotations as text here: what a resolver says that it gives is looked at.
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import Any
+
+import pytest
+import strawberry
+from graphql import GraphQLError
+
+from .test_compiled_run import answer, engines
+
+
+class Later:
+    """Gives a value when it is awaited, and keeps in which order that was."""
+
+    def __init__(self, log: list[str], word: str) -> None:
+        self.log = log
+        self.word = word
+        log.append(f"asked {word}")
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        yield from asyncio.sleep(0).__await__()
+        self.log.append(f"awaited {self.word}")
+        if self.word == "late":
+            raise GraphQLError("too late")
+        return self.word
+
+
+def _said(root: strawberry.Parent[Any], word: str = "word") -> Awaitable[str]:
+    if word == "early":
+        raise GraphQLError("too early")
+    return Later(root.log, word)
+
+
+def _simple(root: strawberry.Parent[Any], info: strawberry.Info) -> Awaitable[str]:
+    return Later(root.log, f"{info.path.key} {info.root_value}")
+
+
+def _wrong(root: strawberry.Parent[Any]) -> Awaitable[str]:
+    return "at once"  # pyright: ignore[reportReturnType]
+
+
+def _below(root: strawberry.Parent[Any]) -> Awaitable[Any]:
+    async def later() -> Any:
+        return Board(log=root.log)
+
+    return later()
+
+
+@strawberry.type
+class Board:
+    log: strawberry.Private[list[str]]
+    plain: str = "plain"
+    said: str = strawberry.field(resolver=_said)
+    simple: str = strawberry.field(resolver=_simple)
+    wrong: str = strawberry.field(resolver=_wrong)
+    below: "Board | None" = strawberry.field(resolver=_below)
+
+    @strawberry.field
+    async def coroutine(root: strawberry.Parent[Any]) -> str:
+        return await Later(root.log, "coroutine")
+
+
+LOGS: list[list[str]] = []
+
+
+def _at_once() -> Awaitable[Any]:
+    async def later() -> Any:
+        return Board(log=[])
+
+    return later()
+
+
+@strawberry.type
+class Query:
+    at_once: Board = strawberry.field(resolver=_at_once)
+
+    @strawberry.field
+    async def board(self) -> Board:
+        LOGS.append([])
+        return Board(log=LOGS[-1])
+
+
+SCHEMA = strawberry.Schema(Query)
+# How many executors four requests build.
+OPERATIONS = [
+    ("{ board { plain said simple other: simple } }", 1),
+    ("{ board { said(word: $w) a: said(word: $w) plain } }", 1),
+    ("{ board { said coroutine b: said } }", 1),
+    ("{ board { below { below { said } simple } said __typename } }", 1),
+    ("{ atOnce { said plain } }", 1),
+    ('{ board { said c: said(word: "early") simple } }', 4),
+    ('{ board { said c: said(word: "late") simple } }', 4),
+    ('{ board { coroutine c: said(word: "late") d: said(word: "early") } }', 4),
+    ('{ board { said(word: "early") } x: board { said(word: "late") } }', 4),
+    ("{ board { said wrong } }", 4),
+]
+
+
+@pytest.mark.parametrize(("source", "built"), OPERATIONS)
+def test_the_answer_is_that_of_the_standard_executor(source: str, built: int) -> None:
+    standard, compiled, builds = engines(SCHEMA)
+    variables = {"w": "given"} if "$w" in source else None
+    document = f"query ($w: String!) {source}" if variables else source
+
+    async def compare() -> None:
+        expected = await answer(standard, document, variables, "root")
+        assert [await answer(compiled, document, variables, "root") for _ in range(4)] == [expected] * 4
+
+    asyncio.run(compare())
+    assert builds.built == built
+
+
+def test_all_are_asked_before_the_first_is_awaited() -> None:
+    standard, compiled, _ = engines(SCHEMA)
+    source = '{ board { a: said(word: "a") b: said(word: "b") } }'
+
+    async def ask() -> list[list[str]]:
+        LOGS.clear()
+        for engine in (standard, compiled, compiled):
+            await answer(engine, source, None, None)
+        return LOGS
+
+    assert asyncio.run(ask()) == [["asked a", "asked b", "awaited a", "awaited b"]] * 3
