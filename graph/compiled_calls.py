@@ -2,9 +2,10 @@
 
 graphql-core and Strawberry look at every argument of a field again in each request. For a field of a planned
 operation they are looked at once: a literal of a leaf type and a default are constants, and a variable of a
-leaf type is handed on, as coercing the variables has made it what the resolver takes. Whatever else comes (a
-list, an input object, a variable without a value where there is a default, null where none may be) makes the
-standard executor do the field, so that values and errors are its own.
+leaf type is handed on, as coercing the variables has made it what the resolver takes. Lists and input objects
+are converted by Strawberry's own function for each call. Whatever else comes (a variable within a literal,
+one without a value where there is a default, null where none may be, a value that cannot be converted) makes
+the standard executor do the field, so that values and errors are its own.
 """
 
 # graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from graphql import (
@@ -25,6 +28,7 @@ from graphql import (
     ListValueNode,
     ObjectValueNode,
     Undefined,
+    ValueNode,
     VariableNode,
     is_leaf_type,
     is_non_null_type,
@@ -33,7 +37,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import get_argument_values
 from strawberry.relay.types import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.arguments import StrawberryArgument, convert_argument
 from strawberry.types.base import StrawberryMaybe, StrawberryOptional
 from strawberry.types.fields.resolver import StrawberryResolver
 
@@ -46,13 +50,22 @@ __all__ = ["FieldCall", "plan_call"]
 
 
 class _FromVariable(NamedTuple):
-    """An argument that is a variable: whether its values are leaves, null fits, and it may be left out."""
+    """An argument that is a variable: how its values are made the resolver's, if they are no leaves, whether
+    null fits, and whether it may be left out."""
 
     parameter: str
     variable: str
-    leaf: bool
+    convert: Callable[[Any], Any] | None
     nullable: bool
     optional: bool
+
+
+class _FromLiteral(NamedTuple):
+    """An argument that is a list or an object in the document: made for each call, which may change it."""
+
+    parameter: str
+    value: Any
+    convert: Callable[[Any], Any]
 
 
 class FieldCall:
@@ -62,7 +75,7 @@ class FieldCall:
     """
 
     __slots__ = (
-        *("_constants", "_function", "_info_name", "_make_info", "_sources", "_variables"),
+        *("_constants", "_function", "_info_name", "_literals", "_make_info", "_sources", "_variables"),
         *("is_coroutine", "takes_info"),
     )
 
@@ -72,11 +85,13 @@ class FieldCall:
         make_info: Callable[[GraphQLResolveInfo], Any],
         constants: dict[str, Any],
         variables: list[_FromVariable],
+        literals: list[_FromLiteral],
     ) -> None:
         given = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter)
         self._function: Callable[..., Awaitable[Any]] = cast("Any", resolver.wrapped_func)
         self._make_info = make_info
         self._constants = constants
+        self._literals = literals
         self._variables = variables
         self._sources = tuple({parameter.name for parameter in given if parameter is not None})
         self._info_name = resolver.info_parameter.name if resolver.info_parameter else None
@@ -86,15 +101,22 @@ class FieldCall:
     def arguments(self, coerced: Mapping[str, Any]) -> dict[str, Any] | None:
         """The resolver's arguments, or None where the standard executor must find them."""
         arguments = self._constants.copy()
-        for parameter, variable, leaf, nullable, optional in self._variables:
-            value = coerced.get(variable, Undefined)
-            if value is Undefined:
-                if not optional:
-                    return None
-            elif not (nullable if value is None else leaf):
-                return None
-            else:
-                arguments[parameter] = value
+        try:
+            for parameter, variable, convert, nullable, optional in self._variables:
+                value = coerced.get(variable, Undefined)
+                if value is Undefined:
+                    if not optional:
+                        return None
+                elif value is None:
+                    if not nullable:
+                        return None
+                    arguments[parameter] = None
+                else:
+                    arguments[parameter] = value if convert is None else convert(value)
+            for parameter, value, convert in self._literals:
+                arguments[parameter] = convert(deepcopy(value))
+        except Exception:  # the standard executor makes the error of it, in its place
+            return None
         return arguments
 
     def start(self, source: Any, info: GraphQLResolveInfo, arguments: dict[str, Any]) -> Awaitable[Any]:
@@ -117,8 +139,9 @@ def plan_call(
         hidden = inspect.getclosurevars(cast("Any", definition.resolve)).nonlocals
         if hidden["field_exception_handlers"]:
             return None
-        constants, variables = _arguments(executor, definition, details)
-        return FieldCall(resolver, hidden["_strawberry_info_from_graphql"], constants, variables)
+        make_info = hidden["_strawberry_info_from_graphql"]
+        converter: GraphQLCoreConverter = inspect.getclosurevars(make_info).nonlocals["self"]
+        return FieldCall(resolver, make_info, *_arguments(executor, converter, definition, details))
     except (NotPlain, GraphQLError, KeyError, TypeError):
         return None
 
@@ -128,8 +151,11 @@ def _may_be_called(resolver: StrawberryResolver[Any]) -> bool:
 
 
 def _arguments(
-    executor: CompiledExecutionContext, definition: GraphQLField, details: FieldDetailsList
-) -> tuple[dict[str, Any], list[_FromVariable]]:
+    executor: CompiledExecutionContext,
+    converter: GraphQLCoreConverter,
+    definition: GraphQLField,
+    details: FieldDetailsList,
+) -> tuple[dict[str, Any], list[_FromVariable], list[_FromLiteral]]:
     node = details[0].node
     values = get_argument_values(
         definition, node, executor.variable_values, details[0].fragment_variable_values
@@ -137,25 +163,42 @@ def _arguments(
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
     constants: dict[str, Any] = {}
     variables: list[_FromVariable] = []
+    literals: list[_FromLiteral] = []
     for name, argument in definition.args.items():
         if argument.out_name not in (None, name):
             raise NotPlain
-        parameter = _parameter_of(argument)
+        known = _argument_behind(argument)
+        parameter = known.python_name
         value_node = given.get(name)
         if value_node is None and name not in values:
             continue
-        leaf = _is_leaf(argument)
+        convert = None if _is_leaf(argument) else partial(_converted, converter, known)
         if isinstance(value_node, VariableNode):
             nullable = not is_non_null_type(argument.type)
             optional = nullable and argument.default_value is Undefined and argument.default is None
-            variables.append(_FromVariable(parameter, value_node.name.value, leaf, nullable, optional))
+            variables.append(_FromVariable(parameter, value_node.name.value, convert, nullable, optional))
+        elif values[name] is None:
+            constants[parameter] = None
+        elif convert is not None and not _holds_variable(value_node):
+            literals.append(_FromLiteral(parameter, values[name], convert))
         elif isinstance(value_node, (ListValueNode, ObjectValueNode)):
-            raise NotPlain  # may hold variables, or be changed by the resolver
-        elif leaf or values[name] is None:
-            constants[parameter] = values[name]
+            raise NotPlain  # with a variable inside, or a custom scalar that the resolver may change
         else:
-            raise NotPlain
-    return constants, variables
+            constants[parameter] = values[name]
+    return constants, variables, literals
+
+
+def _converted(converter: GraphQLCoreConverter, argument: StrawberryArgument, value: Any) -> Any:
+    """A list or an input object as the resolver takes it."""
+    return convert_argument(value, argument.type, converter.scalar_registry, converter.config)
+
+
+def _holds_variable(node: ValueNode | None) -> bool:
+    if isinstance(node, ListValueNode):
+        return any(map(_holds_variable, node.values))
+    if isinstance(node, ObjectValueNode):
+        return any(_holds_variable(each.value) for each in node.fields)
+    return isinstance(node, VariableNode)
 
 
 def _is_leaf(argument: GraphQLArgument) -> bool:
@@ -163,8 +206,8 @@ def _is_leaf(argument: GraphQLArgument) -> bool:
     return is_leaf_type(type_.of_type if is_non_null_type(type_) else type_)
 
 
-def _parameter_of(argument: GraphQLArgument) -> str:
-    """The Python name of an argument whose value reaches the resolver as graphql-core has coerced it."""
+def _argument_behind(argument: GraphQLArgument) -> StrawberryArgument:
+    """Strawberry's argument; NotPlain where it takes more than graphql-core's coerced value."""
     known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     type_: Any = getattr(known, "type", None)
     if not isinstance(known, StrawberryArgument) or isinstance(type_, StrawberryMaybe):
@@ -172,4 +215,4 @@ def _parameter_of(argument: GraphQLArgument) -> str:
     inner = type_.of_type if isinstance(type_, StrawberryOptional) else type_
     if inner is GlobalID:
         raise NotPlain
-    return known.python_name
+    return known

@@ -2,11 +2,12 @@
 
 Building graphql-core's executor, coercing variables, collecting fields and the coroutines around a field took
 a quarter of the time of a page of 20 rows, and half of a dashboard's. Where a planned query has one root
-field, nothing of it is needed: the variables of built-in scalar types are checked, the resolver is called
-and its value completed. The call must be prepared (``compiled_calls``), and the value's sub-selection be
-compiled, or be an object whose other fields are such calls again (the blocks of the dashboard).
+field, nothing of it is needed: the variables are coerced (those of built-in scalar types are only looked at),
+the resolver is called and its value completed. The call must be prepared (``compiled_calls``), and the
+value's sub-selection be compiled, or be an object whose other fields are such calls again (the blocks of the
+dashboard).
 
-Whatever is unusual (a variable of another type, an error, a value that cannot be completed plainly) is left
+Whatever is unusual (a variable of a wrong type, an error, a value that cannot be completed plainly) is left
 to the standard executor, which is handed what the root resolver gave, so that this one never runs twice.
 Resolvers below it may: those of queries are reads, and their loaders and dashboards remember what they read.
 """
@@ -18,7 +19,7 @@ Resolvers below it may: those of queries are reads, and their loaders and dashbo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from graphql import (
@@ -28,9 +29,12 @@ from graphql import (
     GraphQLInt,
     GraphQLObjectType,
     GraphQLResolveInfo,
+    GraphQLSchema,
     GraphQLString,
     OperationType,
     Undefined,
+    VariableDefinitionNode,
+    get_variable_values,
     is_non_null_type,
     is_object_type,
     type_from_ast,
@@ -75,6 +79,37 @@ class _Variable(NamedTuple):
     name: str
     plain_class: type
     nullable: bool
+
+
+class _Variables(NamedTuple):
+    """The variables of an operation; `plain` where all are of built-in scalars and none has a default."""
+
+    schema: GraphQLSchema
+    nodes: Sequence[VariableDefinitionNode]
+    plain: list[_Variable] | None
+
+    def coerced(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Their values, or None where the standard executor must coerce them."""
+        if self.plain is not None:
+            return self._plain(self.plain, given or {})
+        values = get_variable_values(self.schema, self.nodes, dict(given or {}))
+        return None if isinstance(values, list) else values.coerced
+
+    def _plain(self, plain: list[_Variable], given: Mapping[str, Any]) -> dict[str, Any] | None:
+        coerced: dict[str, Any] = {}
+        for name, plain_class, nullable in plain:
+            value = given.get(name, Undefined)
+            if value.__class__ is plain_class:
+                if plain_class is int and not -0x8000_0000 <= value <= 0x7FFF_FFFF:
+                    return None
+                coerced[name] = value
+            elif not nullable:
+                return None
+            elif value is None:
+                coerced[name] = None
+            elif value is not Undefined:
+                return None
+        return coerced
 
 
 class _Request(NamedTuple):
@@ -149,29 +184,14 @@ class DirectRun:
 
     __slots__ = ("_field", "_variables", "_written")
 
-    def __init__(self, field: _Field, variables: list[_Variable], written: TextPlan | None = None) -> None:
+    def __init__(self, field: _Field, variables: _Variables, written: TextPlan | None = None) -> None:
         self._field = field
         self._variables = variables
         self._written = written
 
     def coerced(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """The values of the variables, or None where the standard executor must coerce them."""
-        coerced: dict[str, Any] = {}
-        if given is None:
-            given = coerced
-        for name, plain_class, nullable in self._variables:
-            value = given.get(name, Undefined)
-            if value.__class__ is plain_class:
-                if plain_class is int and not -0x8000_0000 <= value <= 0x7FFF_FFFF:
-                    return None
-                coerced[name] = value
-            elif not nullable:
-                return None
-            elif value is None:
-                coerced[name] = None
-            elif value is not Undefined:
-                return None
-        return coerced
+        return self._variables.coerced(given)
 
     async def run(
         self, variables: dict[str, Any], context_value: Any, root_value: Any
@@ -217,14 +237,6 @@ def plan_run(
     operation = executor.operation
     if operation.operation is not OperationType.QUERY or len(plan.root_fields) != 1:
         return None
-    variables: list[_Variable] = []
-    for node in operation.variable_definitions or ():
-        type_: Any = type_from_ast(executor.schema, node.type)
-        nullable = not is_non_null_type(type_)
-        plain_class = _PLAIN_CLASSES.get(type_ if nullable else type_.of_type)
-        if plain_class is None or node.default_value is not None:
-            return None
-        variables.append(_Variable(node.variable.name.value, plain_class, nullable))
     ((name, details),) = plan.root_fields.items()
     field = _field(executor, plan, root_type, name, details, None)
     if field is None:
@@ -232,7 +244,23 @@ def plan_run(
     written = (
         plan_texts(plan.scope(executor), plan.calls[id(details)][0], details) if field.complete else None
     )
+    nodes = operation.variable_definitions or ()
+    variables = _Variables(executor.schema, nodes, _plain_variables(executor.schema, nodes))
     return DirectRun(field, variables, written)
+
+
+def _plain_variables(
+    schema: GraphQLSchema, nodes: Sequence[VariableDefinitionNode]
+) -> list[_Variable] | None:
+    variables: list[_Variable] = []
+    for node in nodes:
+        type_: Any = type_from_ast(schema, node.type)
+        nullable = not is_non_null_type(type_)
+        plain_class = _PLAIN_CLASSES.get(type_ if nullable else type_.of_type)
+        if plain_class is None or node.default_value is not None:
+            return None
+        variables.append(_Variable(node.variable.name.value, plain_class, nullable))
+    return variables
 
 
 def _field(

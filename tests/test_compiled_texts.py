@@ -103,6 +103,45 @@ def test_shapes_of_selections(module_api: Api, query: str) -> None:
     assert b'"errors"' not in first
 
 
+FILTERED = """query ($f: RunLogFilter, $s: CreatedSort! = CREATED_AT_ASC, $n: Int = 5) {
+  runLogs(filter: $f, sort: $s, first: $n) { edges { node { id status } } } }"""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"f": None, "n": None},
+        {"f": {"status": ["FAILED", "UNKNOWN"]}, "s": "CREATED_AT_DESC", "n": 100},
+        {"f": {"createdAt": {"from": "2026-05-01T12:00:03Z", "to": None}, "tokensUsed": {"min": 1}}},
+    ],
+)
+def test_variables_of_every_type(module_api: Api, variables: dict[str, Any]) -> None:
+    first, later, statement = both(module_api, FILTERED, variables)
+    assert first == later
+    assert b'"errors"' not in first
+    assert "|| '}'" in statement
+
+
+@pytest.mark.parametrize(
+    "variables", [{"f": {"nothing": 1}}, {"s": None}, {"s": "SIDEWAYS"}, {"n": "5"}, {"f": {"status": [1]}}]
+)
+def test_wrong_variables_are_refused_by_a_known_document_too(
+    module_api: Api, variables: dict[str, Any]
+) -> None:
+    for _ in range(2):
+        module_api.data(FILTERED)
+    assert module_api.error(FILTERED, variables)["code"] == "BAD_USER_INPUT"
+
+
+def test_a_filter_in_the_document(module_api: Api) -> None:
+    query = '{ runLogs(filter: {status: [FAILED], siteId: "berlin"}) { edges { node { id status } } } }'
+    first, later, statement = both(module_api, query)
+    assert first == later
+    assert b"FAILED" in first
+    assert "|| '}'" in statement
+
+
 @pytest.mark.parametrize(
     "query",
     [
