@@ -6,11 +6,10 @@ so, and what they do not name is reported by `gaps`, on which a test fails.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from graphql import (
     GraphQLEnumType,
@@ -25,12 +24,12 @@ from graphql import (
     is_list_type,
 )
 
+from graph.pagination import cursor_at
 from graph.schema import schema
 from tests.isolation_world import BATCHES, ENDED, STARTED, at, mark
 
 SCHEMA = schema._schema
 OURS, THEIRS = f"batch_{BATCHES['berlin'].hex}", f"batch_{BATCHES['tokyo'].hex}"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SITES = ['"berlin"', '"tokyo"', '"nowhere"', '""', '"%"', "\"berlin' OR 'a'='a\""]
 APPS = ['"chat"', f'"{mark("tokyo")}"', f'"{mark("berlin")}"']
@@ -209,13 +208,10 @@ OF_NO_SITE = {
 
 def cursors(kind: str) -> list[str]:
     """Places in a list: at a row of ours and of theirs, and where neither has one."""
-    places: list[tuple[int, int | str]] = [(1, 1), (2, 1002), (2, 9999), (60, 1)]
+    places: list[tuple[int, int | UUID]] = [(1, 1), (2, 1002), (2, 9999), (60, 1)]
     if kind == "batch":
-        places = [(1, batch.hex) for batch in BATCHES.values()] + [(1, "f" * 32), (60, "0" * 32)]
-    texts = [
-        f"{kind}:{(at(minutes) - EPOCH).total_seconds() * 1e6:.0f}:{number}" for minutes, number in places
-    ]
-    return [f'"{base64.urlsafe_b64encode(text.encode()).decode()}"' for text in texts]
+        places = [(1, batch) for batch in BATCHES.values()] + [(1, UUID("f" * 32)), (60, UUID(int=0))]
+    return [f'"{cursor_at(kind, at(minutes), number)}"' for minutes, number in places]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ The app itself runs them; a cursor asks PostgreSQL for the plan of each before i
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from db.connection import Connection
+from graph.pagination import cursor_at
 from tests.conftest import Api, Store
 
 ROWS = 200_000
@@ -172,14 +172,10 @@ def test_a_page_runs_along_its_index_wherever_it_lies(
     (plan,) = explained(query, {"last": 50})
     assert_runs_along(plan, index)
     kind = {"runLogs": "run", "alerts": "alert", "triggerJobs": "job", "cacheEntries": "cache"}[field]
-    microseconds = module_store.value("SELECT (extract(epoch FROM now() - interval '3 days') * 1e6)::bigint")
-    for place in ({"after": cursor(kind, microseconds)}, {"before": cursor(kind, microseconds), "last": 20}):
+    cursor = cursor_at(kind, module_store.value("SELECT now() - interval '3 days'"), 5)
+    for place in ({"after": cursor}, {"before": cursor, "last": 20}):
         (plan,) = explained(query, place)
         assert_runs_along(plan, index)
-
-
-def cursor(kind: str, microseconds: int) -> str:
-    return urlsafe_b64encode(f"{kind}:{microseconds}:5".encode()).decode()
 
 
 @pytest.mark.parametrize(
