@@ -130,7 +130,7 @@ class Connection(AsyncConnection[TupleRow]):
         query, given, types, formats = self._given(sql, values)
         async with self.lock:
             if self.prepares:
-                prepared = self._prepared_statements.get((query, types)) or await self._prepare(query, types)
+                prepared = self._known((query, types)) or await self._prepare(query, types)
                 self.pgconn.send_query_prepared(prepared.name, given, formats)
             else:
                 prepared = _Prepared(b"", _transformer(self))
@@ -182,7 +182,16 @@ class Connection(AsyncConnection[TupleRow]):
         # One that is prepared may drive another one out.
         while missing := [each for each in wanted if each not in statements]:
             await self._prepare(*missing[0])
+        for each in wanted:
+            statements.move_to_end(each)
         return [statements[each] for each in wanted]
+
+    def _known(self, statement: tuple[bytes, tuple[int, ...]]) -> _Prepared | None:
+        prepared = self._prepared_statements.get(statement)
+        if prepared is not None:
+            # The one that has not been used for longest makes room: a flood of others leaves hot ones alone.
+            self._prepared_statements.move_to_end(statement)
+        return prepared
 
     async def _prepare(self, query: bytes, types: tuple[int, ...]) -> _Prepared:
         statements = self._prepared_statements

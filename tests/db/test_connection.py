@@ -68,6 +68,20 @@ def test_old_statements_make_room(empty_dsn: str) -> None:
     assert run(empty_dsn, use) == [(MAX_PREPARED,)]
 
 
+def test_a_flood_of_statements_leaves_hot_ones_prepared(empty_dsn: str) -> None:
+    async def use(connection: Connection) -> Any:
+        together = [select("SELECT 'two'"), select("SELECT 'three'")]
+        for number in range(MAX_PREPARED + 20):
+            await connection.fetch("SELECT 'one'", {})
+            await connection.read_together(together)
+            await connection.fetch(f"SELECT {number}", {})  # pyright: ignore[reportArgumentType]
+        hot = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT ''%%' ORDER BY 1"
+        return await connection.fetch(hot, {})
+
+    # The names of the first three, so none was prepared again.
+    assert run(empty_dsn, use) == [("runglass_1",), ("runglass_2",), ("runglass_3",)]
+
+
 def test_an_error_leaves_the_connection_usable(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
         with pytest.raises(psycopg.errors.DivisionByZero):
