@@ -86,7 +86,7 @@ def test_a_run_that_cannot_be_shown_is_an_error_however_runs_are_read(
     adopted: dict[str, Any], old: Api, field: str, site: str | None, latency: int
 ) -> None:
     if adopted["name"] != "texts":
-        return  # its columns hold no such value
+        pytest.skip("the columns of this variant hold no such value")
     add = "INSERT INTO biz.ai_run_logs (site_id, latency_ms, created_at) VALUES (%s, %s, '2019-01-01')"
     adopted["store"].rows(add, (site, latency))
     query = f"{{ runLogs(last: 5) {{ edges {{ node {{ id {field} }} }} }} }}"
