@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage (reading, loading), and how far it is, of how much."""
 
 MOST_BAD_ROWS_KEPT = 20
-# A log of more months than this has its oldest rows in the partition for the rest.
+# A log of more months than this has its oldest rows in the stretch before the first of them.
 _MOST_MONTHS = 120
 _DAY = timedelta(days=1)
 _NO_TIME = timedelta()

@@ -44,6 +44,7 @@ class ExplainingConnection(Connection):
     """Keeps the plan of every statement that reads the three tables."""
 
     plans: list[str] = []
+    explain = "EXPLAIN "
 
     async def fetch(self, sql: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
         await self._explain(sql, values)
@@ -56,8 +57,14 @@ class ExplainingConnection(Connection):
 
     async def _explain(self, sql: Any, values: Any) -> None:
         if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
-            plan = await self.execute("EXPLAIN " + sql, values, prepare=False)
+            plan = await self.execute(self.explain + sql, values, prepare=False)
             ExplainingConnection.plans.append("\n".join(line for (line,) in await plan.fetchall()))
+
+
+class AnalysingConnection(ExplainingConnection):
+    """Runs each for its plan too, which then says what was never begun."""
+
+    explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,7 +78,17 @@ def log(module_store: Store) -> None:
 @pytest.fixture(scope="module")
 def explained(module_dsn: str, log: None) -> Iterator[Callable[..., list[str]]]:
     """Gives the plans of the statements that an operation runs."""
-    api = Api(module_dsn, connection_class=ExplainingConnection)
+    yield from plans_of(module_dsn, ExplainingConnection)
+
+
+@pytest.fixture(scope="module")
+def analysed(module_dsn: str, log: None) -> Iterator[Callable[..., list[str]]]:
+    """Gives those plans with what became of each of their steps."""
+    yield from plans_of(module_dsn, AnalysingConnection)
+
+
+def plans_of(dsn: str, connection_class: type[ExplainingConnection]) -> Iterator[Callable[..., list[str]]]:
+    api = Api(dsn, connection_class=connection_class)
 
     def plans(query: str, variables: dict[str, Any] | None = None) -> list[str]:
         ExplainingConnection.plans = []
@@ -176,6 +193,36 @@ def test_a_page_runs_along_its_index_wherever_it_lies(
     for place in ({"after": cursor}, {"before": cursor, "last": 20}):
         (plan,) = explained(query, place)
         assert_runs_along(plan, index)
+
+
+STEP = re.compile(r"Scan(?: Backward)? using \S+ on (ai_run_logs_\S+).*\((never executed|actual)")
+
+
+@pytest.mark.parametrize("condition", ["", 'siteId: "site3"'])
+@pytest.mark.parametrize("days", [None, 3])
+def test_a_page_is_read_from_one_partition_after_another_until_it_is_full(
+    analysed: Callable[..., list[str]], module_store: Store, condition: str, days: int | None
+) -> None:
+    after = None
+    if days:
+        after = cursor_at("run", module_store.value("SELECT now() - %s * interval '1 day'", (days,)), 5)
+    query = f"query ($after: String) {{ runLogs(filter: {{{condition}}}, after: $after) {{ {PAGE} }} }}"
+    (plan,) = analysed(query, {"after": after})
+    assert "Merge Append" not in plan, plan
+    assert "Sort" not in plan, plan
+    steps = dict(STEP.findall(plan))
+    parts = [row["name"] for row in module_store.rows(PARTS_NEWEST_FIRST)]
+    assert list(steps) == [name for name in parts if name in steps], plan
+    # A page may begin in the first minutes of a month; what is older than the month before is not touched.
+    older = [row["name"] for row in module_store.rows(PARTS_NEWEST_FIRST) if row["is_old"]]
+    assert len(older) > 1
+    assert {steps[name] for name in older} == {"never executed"}, plan
+
+
+PARTS_NEWEST_FIRST = """
+SELECT relname AS name, coalesce(upper(period) < now() - interval '40 days', false) AS is_old
+FROM runglass.run_log_parts() JOIN pg_class ON oid = part ORDER BY period DESC
+"""
 
 
 @pytest.mark.parametrize(
