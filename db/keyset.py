@@ -55,11 +55,18 @@ def keyset(
     limit = cast(LiteralString, str(int(request.limit) + 1))
     forward: LiteralString = "<" if request.newest_first else ">"
     back: LiteralString = ">" if request.newest_first else "<"
+    # The comparison of two columns tells the server no partition to leave out; that of one does.
     if request.after:
-        conditions += f" AND ({created_at}, {id_column}) {forward} (%(after_created_at)s, %(after_id)s)"
+        conditions += (
+            f" AND {created_at} {forward}= %(after_created_at)s"
+            f" AND ({created_at}, {id_column}) {forward} (%(after_created_at)s, %(after_id)s)"
+        )
         values |= {"after_created_at": request.after.created_at, "after_id": request.after.id}
     if request.before:
-        conditions += f" AND ({created_at}, {id_column}) {back} (%(before_created_at)s, %(before_id)s)"
+        conditions += (
+            f" AND {created_at} {back}= %(before_created_at)s"
+            f" AND ({created_at}, {id_column}) {back} (%(before_created_at)s, %(before_id)s)"
+        )
         values |= {"before_created_at": request.before.created_at, "before_id": request.before.id}
     descending = request.newest_first != request.backward
     direction: LiteralString = "DESC" if descending else "ASC"

@@ -219,8 +219,24 @@ def test_a_page_is_read_from_one_partition_after_another_until_it_is_full(
     assert {steps[name] for name in older} == {"never executed"}, plan
 
 
+@pytest.mark.parametrize("sort", ["CREATED_AT_DESC", "CREATED_AT_ASC"])
+def test_a_page_in_the_past_leaves_out_the_partitions_before_it(
+    analysed: Callable[..., list[str]], module_store: Store, sort: str
+) -> None:
+    days = 45 if sort == "CREATED_AT_DESC" else 2
+    cursor = cursor_at("run", module_store.value("SELECT now() - %s * interval '1 day'", (days,)), 5)
+    query = f"query ($after: String) {{ runLogs(sort: {sort}, after: $after) {{ {PAGE} }} }}"
+    (plan,) = analysed(query, {"after": cursor})
+    steps = dict(STEP.findall(plan))
+    passed = "is_new" if days == 45 else "is_old"
+    parts = [row["name"] for row in module_store.rows(PARTS_NEWEST_FIRST) if row[passed]]
+    assert parts
+    assert not set(parts) & set(steps), plan
+
+
 PARTS_NEWEST_FIRST = """
-SELECT relname AS name, coalesce(upper(period) < now() - interval '40 days', false) AS is_old
+SELECT relname AS name, coalesce(upper(period) < now() - interval '40 days', false) AS is_old,
+    coalesce(lower(period) > now() - interval '40 days', false) AS is_new
 FROM runglass.run_log_parts() JOIN pg_class ON oid = part ORDER BY period DESC
 """
 
