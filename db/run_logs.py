@@ -84,6 +84,8 @@ class RunLogFilter:
     error_contains: str | None = None
 
 
+EVERY_RUN = RunLogFilter()
+
 COLUMNS: dict[str, LiteralString] = {
     "id": "id",
     "site_id": "site_id::text",
@@ -228,6 +230,8 @@ _FRAGMENTS: dict[str, LiteralString] = {
 
 
 def _conditions(wanted: RunLogFilter) -> tuple[LiteralString, dict[str, Any]]:
+    if wanted is EVERY_RUN:
+        return "", {}
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.error_contains is not None:
         values["error_contains"] = contains(wanted.error_contains)

@@ -33,7 +33,6 @@ from graph.errors import (
     refusal,
     without_suggestion,
 )
-from graph.interruptions import Clock, Deadline
 from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
 
@@ -111,7 +110,6 @@ class Engine:
             raise ValueError("the engine does not run Strawberry's schema extensions")
         self.limits = limits or Limits()
         self.errors = errors or ErrorFormatter()
-        self._clock = Clock()
         self._schema = schema._schema  # pyright: ignore[reportPrivateUsage]
         self._executor: Any = execution_context_class or cast("Any", schema).execution_context_class
         self._rules = (*rules, *specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -165,8 +163,8 @@ class Engine:
     ) -> Result:
         """Run an operation; errors of fields are in the answer, formatted.
 
-        Raises `RequestRefused` for variables that do not fit, a cost above the limit, a subscription, and a
-        timeout (the work is cancelled).
+        Raises `RequestRefused` for variables that do not fit, a cost above the limit, and a subscription. How
+        long it may take is the caller's to say.
         """
         if prepared.operation_type is OperationType.SUBSCRIPTION:
             raise refusal(
@@ -174,26 +172,10 @@ class Engine:
             )
         if prepared.page_variables:
             self.cost(prepared, variables or {})
-        try:
-            return await self._run(prepared, variables, context_value, root_value)
-        except TimeoutError:
-            seconds = self.limits.timeout_seconds
-            raise refusal(
-                ErrorCode.EXECUTION_TIMEOUT, f"The operation took longer than {seconds:g} s."
-            ) from None
-
-    async def _run(
-        self,
-        prepared: PreparedOperation,
-        variables: dict[str, Any] | None,
-        context_value: Any,
-        root_value: Any,
-    ) -> Result:
         run, outcome = prepared.run, None
         coerced = run.coerced(variables) if run is not None else None
         if run is not None and coerced is not None:
-            with Deadline(self._clock, self.limits.timeout_seconds):
-                data, outcome = await run.run(coerced, context_value, root_value)
+            data, outcome = await run.run(coerced, context_value, root_value)
             if data is not None:
                 return {"data": data}
         executor: Any = self._executor.build(
@@ -213,8 +195,7 @@ class Engine:
             executor.outcome = outcome
         result: Any = executor.execute_operation()
         if isawaitable(result):
-            with Deadline(self._clock, self.limits.timeout_seconds):
-                result = await result
+            result = await result
         # What is found to be no plain field is planned anew, so the run may not be kept from before.
         prepared.run = getattr(getattr(executor, "plan", None), "run", None)
         if result.errors is None:

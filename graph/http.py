@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from graph.documents import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution import Engine, Result
-from graph.interruptions import ClientGone, Clock, Deadline, DisconnectWatch
+from graph.interruptions import ClientGone, Clock, RequestWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
 from graph.replies import FIXED_HEADERS, Replies, Reply
@@ -101,11 +101,14 @@ class GraphQLEndpoint(Generic[ContextT]):
                 raise refusal(ErrorCode.NOT_ACCEPTABLE, message)
             if method not in ("POST", "GET", "HEAD"):
                 raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Use POST, or GET for queries.")
-            if method == "POST":
-                parameters = parameters_of_body(await self._body(head, receive))
-            else:
-                parameters = parameters_of_url(scope["query_string"])
-            with DisconnectWatch(self._clock, receive):
+            with RequestWatch(self._clock, receive) as watch:
+                if method == "POST":
+                    watch.limit(self._body_timeout, _body_late)
+                    parameters = parameters_of_body(await self._body(head, receive))
+                else:
+                    parameters = parameters_of_url(scope["query_string"])
+                watch.limit(self._engine.limits.timeout_seconds, self._operation_late)
+                watch.listen()
                 result = await self._run(parameters, scope, reads_only=method != "POST")
             return self._replies.executed(result, media)
         except ClientGone:
@@ -152,11 +155,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             raise refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
         if head.content_length > self._max_body_bytes:
             raise self._too_large()
-        try:
-            with Deadline(self._clock, self._body_timeout):
-                return await self._received(receive)
-        except TimeoutError:
-            raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
+        return await self._received(receive)
 
     async def _received(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []
@@ -174,9 +173,17 @@ class GraphQLEndpoint(Generic[ContextT]):
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def _operation_late(self) -> RequestRefused:
+        seconds = self._engine.limits.timeout_seconds
+        return refusal(ErrorCode.EXECUTION_TIMEOUT, f"The operation took longer than {seconds:g} s.")
+
     def _too_large(self) -> RequestRefused:
         message = f"A body may be at most {self._max_body_bytes} bytes long."
         return refusal(ErrorCode.PAYLOAD_TOO_LARGE, message, maximum=self._max_body_bytes)
+
+
+def _body_late() -> RequestRefused:
+    return refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.")
 
 
 def _head(scope: Scope) -> Head:

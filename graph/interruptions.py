@@ -1,6 +1,7 @@
 """What stops a request's work from outside: its time is over, or its client has gone."""
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from types import TracebackType
 from typing import Self
@@ -17,107 +18,96 @@ class ClientGone(Exception):
 
 
 class Clock:
-    """Tells interruptions that they are due, a tick late at most: one timer of the loop's for all of them."""
+    """Has every request under way looked at, tick by tick: one timer of the loop's for all of them."""
 
     def __init__(self) -> None:
-        self._running: set[Interruption] = set()
+        self._watches: set[RequestWatch] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self, interruption: "Interruption", loop: asyncio.AbstractEventLoop) -> None:
-        """Look after an interruption until it is stopped."""
-        self._running.add(interruption)
+    def start(self, watch: "RequestWatch", loop: asyncio.AbstractEventLoop) -> None:
+        """Look at a request until it is over."""
+        self._watches.add(watch)
         if self._loop is not loop:
             self._loop = loop
             loop.call_later(TICK, self._tick, loop)
 
-    def stop(self, interruption: "Interruption") -> None:
-        """Look after it no more."""
-        self._running.discard(interruption)
+    def stop(self, watch: "RequestWatch") -> None:
+        """It is over."""
+        self._watches.discard(watch)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._running:
+        if not self._watches:
             self._loop = None
             return
         now = loop.time()
-        for interruption in [each for each in self._running if each.due_at <= now]:
-            interruption.due_at = inf
-            interruption.due()
+        for watch in list(self._watches):
+            watch.look(now)
         loop.call_later(TICK, self._tick, loop)
 
 
-class Interruption:
-    """Cancels the block's task from `due` on, and turns the cancellation into `error`.
+class RequestWatch:
+    """Cancels the block's task when its time is over or its client goes, and turns that into an exception.
 
-    Works like `asyncio.timeout` at a quarter of its cost: cancellations from elsewhere pass.
+    Works like `asyncio.timeout` at a fraction of its cost, and a tick late at most: cancellations from
+    elsewhere pass.
     """
 
-    __slots__ = ("_cancelling", "_clock", "_seconds", "_struck", "_task", "due_at")
-    error: type[Exception]
+    __slots__ = (
+        *("_cancelling", "_clock", "_due_at", "_error", "_late", "_listens", "_loop", "_receive", "_task"),
+        "_watcher",
+    )
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, receive: Receive) -> None:
         self._clock = clock
-        self._seconds = seconds
-        self._struck = False
+        self._receive = receive
+        self._due_at = inf
+        self._error: Exception | None = None
+        self._listens = False
+        self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("work is interrupted inside a task")
+            raise RuntimeError("a request is watched inside a task")
         self._task = task
         self._cancelling = task.cancelling()
-        loop = task.get_loop()
-        self.due_at = loop.time() + self._seconds
-        self._clock.start(self, loop)
+        self._loop = task.get_loop()
+        self._clock.start(self, self._loop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._clock.stop(self)
-        if not self._struck:
-            return
-        if self._task.uncancel() <= self._cancelling and (kind is None or kind is asyncio.CancelledError):
-            raise self.error from error
-
-    def due(self) -> None:
-        """The seconds are over."""
-        self._strike()
-
-    def _strike(self) -> None:
-        self._struck = True
-        self._task.cancel()
-
-
-class Deadline(Interruption):
-    """Raises TimeoutError where the block takes longer than so many seconds."""
-
-    __slots__ = ()
-    error = TimeoutError
-
-
-class DisconnectWatch(Interruption):
-    """Raises `ClientGone` where the client goes. The whole request body must have been received."""
-
-    __slots__ = ("_receive", "_watcher")
-    error = ClientGone
-
-    def __init__(self, clock: Clock, receive: Receive) -> None:
-        super().__init__(clock, 0)
-        self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-        super().__exit__(kind, error, trace)
+        if self._error is None:
+            return
+        if self._task.uncancel() <= self._cancelling and (kind is None or kind is asyncio.CancelledError):
+            raise self._error from error
 
-    def due(self) -> None:
-        """Begin to listen."""
-        self._watcher = self._task.get_loop().create_task(self._watch())
+    def limit(self, seconds: float, late: Callable[[], Exception]) -> None:
+        """Raise what `late` gives where it takes longer than so many seconds from now on."""
+        self._due_at = self._loop.time() + seconds
+        self._late = late
+
+    def listen(self) -> None:
+        """Raise `ClientGone` where the client goes from now on. The whole body must have been received."""
+        self._listens = True
+
+    def look(self, now: float) -> None:
+        """Called at each tick, with the loop's time."""
+        if self._listens and self._watcher is None:
+            self._watcher = self._loop.create_task(self._watch())
+        if now >= self._due_at:
+            self._strike(self._late())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._strike()
+        self._strike(ClientGone())
+
+    def _strike(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+            self._task.cancel()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db.json_text import string
-from db.run_logs import COLUMNS, RunLogRow
+from db.run_logs import COLUMNS, EVERY_RUN, RunLogRow
 from db.run_logs import RunLogFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
@@ -154,13 +154,10 @@ class RunLogFilter:
     )
 
 
-_EVERY_RUN = Wanted()
-
-
 def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
-        return _EVERY_RUN
+        return EVERY_RUN
     start, end = time_range(given.created_at, info.context)
     latency, tokens = given.latency_ms or IntRange(), given.tokens_used or IntRange()
     return Wanted(

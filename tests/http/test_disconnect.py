@@ -125,10 +125,15 @@ def test_a_body_that_does_not_arrive_is_408() -> None:
     assert reply.headers["connection"] == "close"
 
 
-def test_an_engine_keeps_its_deadlines_in_every_loop() -> None:
-    engine = build_engine(Limits(timeout_seconds=0.05))
+def test_an_endpoint_keeps_its_deadlines_in_every_loop() -> None:
+    contexts: list[Context] = []
+
+    async def latest(_connection: HTTPConnection) -> Context:
+        return contexts[-1]
+
+    app = build_app(get_context=latest, engine=build_engine(Limits(timeout_seconds=0.05)))
     for _ in range(2):
-        context = Context()
-        reply = send(app_with(context, engine=engine), json={"query": "{ a: hang b: hang }"})
+        contexts.append(Context())
+        reply = send(app, json={"query": "{ a: hang b: hang }"})
         assert code_of(reply) == "EXECUTION_TIMEOUT"
-        assert context.cancelled.is_set()
+        assert contexts[-1].cancelled.is_set()
