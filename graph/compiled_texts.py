@@ -40,6 +40,10 @@ from graph.types.fields import WrittenRows
 __all__ = ["TextPlan", "plan_texts"]
 
 
+_PLACES = {"cursor": 0, "text": 1}
+"""Where the parts of a written row are."""
+
+
 class TextPlan(NamedTuple):
     """How the rows of a list are written by the store, and what completes the list then."""
 
@@ -75,12 +79,12 @@ class _Writer(CodeWriter):
         definition = self.scope.schema.get_field(type_, details[0].node.name.value)
         if definition is None or definition is TypeNameMetaFieldDef:
             return super()._field(type_, details, place)
-        attribute = standard_field(definition).metadata.get("row")
-        if attribute is None:
+        part = standard_field(definition).metadata.get("row")
+        if part is None:
             return super()._field(type_, details, place)
         variable = self._name("x")
-        self._line(place.indent, f"{variable} = {place.variable}.{attribute}")
-        if attribute == "text":
+        self._line(place.indent, f"{variable} = {place.variable}[{_PLACES[part]}]")
+        if part == "text":
             self._row(definition, details)
             self._line(place.indent, f"if {variable} is None: raise Fallback")
             self._line(place.indent, f"{variable} = fragment({variable})")

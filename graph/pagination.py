@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, LiteralString, TypeVar
+from typing import Annotated, Any, Generic, LiteralString, TypeVar, cast
 from uuid import UUID
 
 import strawberry
@@ -18,7 +18,7 @@ from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
 from db.keyset import Key, Page, PageRequest
 from db.model_prices import ModelPriceRow
-from db.run_logs import RunLogRow, RunLogText
+from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.errors import ApiError, ErrorCode
 from graph.ids import MAX_NUMBER, Kind
@@ -62,8 +62,8 @@ NodeT = TypeVar("NodeT")
 
 def print_cursor(root: strawberry.Parent[Any]) -> str:
     """The opaque place of a row in its list."""
-    if type(root) is RunLogText:
-        return root.cursor
+    if type(root) is tuple:
+        return cast(Any, root)[0]  # as the store wrote it
     return cursor_at(_MARKS[type(root)], root.created_at, root.id)
 
 

@@ -38,7 +38,7 @@ def resolved(
     field itself is worth; `STATEMENT` where it runs a statement of its own.
 
     So that the store can write rows as text (`compiled_texts`): `written` is said of a list, `text` is how
-    the store writes this field of a row, and `row` is the name of a written row that holds this field.
+    the store writes this field of a row, and `row` is the part of a written row that is this field.
 
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
