@@ -63,7 +63,8 @@ def json_object(members: Sequence[tuple[str, LiteralString]]) -> LiteralString:
         cast(LiteralString, f"'{'{' if index == 0 else ','}\"{_checked(name)}\":' || {written}")
         for index, (name, written) in enumerate(members)
     ]
-    return " || ".join(parts) + " || '}'"
+    # Literals that meet are made one, in place of joining them at every row.
+    return (" || ".join(parts) + " || '}'").replace("' || '", "")
 
 
 def _checked(name: str) -> str:
