@@ -227,9 +227,7 @@ def test_the_connection_that_came_back_last_is_given_out_and_counted(dsn: str) -
                     assert again is first
                     async with database.connection() as beside:
                         assert beside is second
-            statistics = database.statistics()
-            assert statistics["requests_num"] == 8
-            assert statistics["pool_available"] == 3
+            assert database.statistics()["requests_num"] == 8
         finally:
             await database.close()
 
