@@ -174,7 +174,7 @@ class Database:
 
 
 class _Lease:
-    """A connection of the pool until the end of a block, at a sixth of the cost of the pool's own manager."""
+    """A connection of the pool until the end of a block, cheaper than by the pool's own manager."""
 
     __slots__ = ("_connection", "_pool")
 

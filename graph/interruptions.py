@@ -39,10 +39,11 @@ class Clock:
         if not self._watches:
             self._loop = None
             return
+        # First, so that the clock goes on whatever comes of a look.
+        loop.call_later(TICK, self._tick, loop)
         now = loop.time()
         for watch in list(self._watches):
             watch.look(now)
-        loop.call_later(TICK, self._tick, loop)
 
 
 class RequestWatch:
