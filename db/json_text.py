@@ -21,7 +21,7 @@ def nullable(column: LiteralString, written: LiteralString) -> LiteralString:
 
 def string(column: LiteralString) -> LiteralString:
     """A column of text."""
-    return f"to_json({column})::text"
+    return f"runglass.json_string(({column})::text)"
 
 
 def integer(column: LiteralString, bits: int) -> LiteralString:
@@ -34,11 +34,7 @@ def integer(column: LiteralString, bits: int) -> LiteralString:
 
 def instant(column: LiteralString) -> LiteralString:
     """A column of times, as Python's isoformat writes them: in UTC, which the session must speak."""
-    shown: LiteralString = f"to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
-    return (
-        f"CASE WHEN {column} >= '0001-01-01' AND {column} < '10000-01-01'"
-        f" THEN '\"' || replace({shown}, '.000000', '') || '+00:00\"' END"
-    )
+    return f"runglass.json_instant({column})"
 
 
 def word(column: LiteralString, shown: Mapping[str, str], other: str) -> LiteralString:

@@ -32,8 +32,9 @@ TEXTS = (
     *("für Straße", "日本語", "🙂 \u2028\u2029 \ufeff", "%(scope_site)s {scope} %s $1", "x" * 20_000),
 )
 TIMES = (
-    *(NOON, NOON + timedelta(microseconds=1), NOON + timedelta(milliseconds=120), NOON.replace(year=1)),
-    *(NOON.replace(year=9998), datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    *(NOON, NOON + timedelta(microseconds=1), NOON + timedelta(microseconds=123_450), NOON.replace(year=1)),
+    *(NOON + timedelta(microseconds=123_456), NOON + timedelta(milliseconds=120), NOON.replace(year=9998)),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 )
 RUNS: list[dict[str, Any]] = [
     *({"error_message": text, "model": text[:200], "session_id": text[:200]} for text in TEXTS),
@@ -193,6 +194,12 @@ def test_rows_of_other_sites_are_not_written(module_api: Api, module_store: Stor
         assert b"paris" not in berlin.runner.run(berlin.post(query)).content
         assert b"berlin" not in paris.runner.run(paris.post(query)).content
     module_store.rows("DELETE FROM biz.ai_run_logs WHERE site_id = 'paris'")
+
+
+def test_the_plan_holds_expressions_in_the_place_of_calls(module_store: Store) -> None:
+    columns = f"{json_text.string('model')}, {json_text.instant('created_at')}"
+    plan = module_store.rows(f"EXPLAIN VERBOSE SELECT {columns} FROM biz.ai_run_logs")
+    assert "runglass." not in str(plan)
 
 
 @pytest.mark.parametrize("name", ['a"b', "a'b", "", "a b", "ä", "a\n"])
