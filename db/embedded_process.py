@@ -184,6 +184,7 @@ class ServerProcess:
             log_start = log.tell()
             self._spawn(socket_dir, stale_pid, log.fileno(), lock.fd)
         if self._answers(socket_dir, deadline):
+            self._wait_its_turn()
             return socket_dir
         reason = "it did not answer in time" if self.alive() else self._logged_since(log_start)
         self.stop()
@@ -228,6 +229,17 @@ class ServerProcess:
             # number blocks the start.
             env={"PG_GRANDPARENT_PID": str(stale_pid)} if stale_pid else {},
         )
+
+    def _wait_its_turn(self) -> None:
+        """Have its processes from now on not interrupt others when they wake, where the system can do so.
+
+        A statement takes a tenth of a millisecond: whoever sent it goes on with other requests, and is better
+        not stopped for each of them.
+        """
+        pid, _ = self._pid_file()
+        if pid and hasattr(os, "SCHED_BATCH"):
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
     def _answers(self, socket_dir: Path, deadline: float) -> bool:
         """Wait until the server accepts connections; False when it dies or the time is over."""

@@ -209,6 +209,7 @@ def test_a_fresh_start_makes_an_utf8_database_and_the_next_start_finds_its_rows(
     assert first.query("SHOW fsync") == "on"
     assert first.query("SHOW listen_addresses") == ""
     assert first.answer["wheel_imported"] is False
+    assert os.sched_getscheduler(first.query("SELECT pg_backend_pid()")) == os.SCHED_BATCH
     first.query("CREATE TABLE kept AS SELECT 42 AS answer")
     assert first.end() == ""
     assert processes_of(folder) == []
