@@ -29,8 +29,12 @@ from web.build import BuildFailed, find_node
 
 HERE = Path(__file__).resolve().parent
 WARM_SECONDS = 2.0
+ROUND_WARM_SECONDS = 1.0
 MEMORY_AFTER = (20_000, 200_000)
 MEMORY_SECONDS = 1_800
+
+Measure = Callable[[Case, float], Sample]
+"""Sends a case for some seconds."""
 
 _started = time.monotonic()
 
@@ -62,14 +66,14 @@ def compare(options: argparse.Namespace) -> Run:
         dsn = stack.enter_context(filled_store(options.data_dir, options.rows, say))
         load = HttpLoad(folder, tools[0] if tools else None)
         servers = _start(stack, dsn, folder, options.only, tools)
-        measures: dict[str, Callable[[Case], Sample]] = {
-            server.name: lambda case, s=server: load.run(s, case, options.seconds) for server in servers
+        measures: dict[str, Measure] = {
+            server.name: lambda case, seconds, s=server: load.run(s, case, seconds) for server in servers
         }
         if "postgresql" in options.only and (program := find_pgbench()):
-            measures["postgresql"] = _pgbench(program, dsn, folder, options.seconds)
+            measures["postgresql"] = _pgbench(program, dsn, folder)
         elif "postgresql" in options.only:
             notes.append("PostgreSQL itself: there is no pgbench.")
-        figures = [(case, _measure(case, servers, load, measures, options.rounds)) for case in options.cases]
+        figures = [(case, _measure(case, servers, load, measures, options)) for case in options.cases]
         memory = _memory(servers[0], load) if options.memory else None
         machine = describe_machine(server_version(dsn), tools[0] if tools else None)
         signed_in = bool(servers[0].headers)
@@ -116,8 +120,8 @@ def _start(
     return servers
 
 
-def _pgbench(program: str, dsn: str, folder: Path, seconds: float) -> Callable[[Case], Sample]:
-    def measure(case: Case) -> Sample:
+def _pgbench(program: str, dsn: str, folder: Path) -> Measure:
+    def measure(case: Case, seconds: float) -> Sample:
         if "first" in case.variables:
             script, variables = pgbench_list(dsn, case.query, case.variables["first"])
         else:
@@ -132,8 +136,8 @@ def _measure(
     case: Case,
     servers: Sequence[Contender],
     load: HttpLoad,
-    measures: dict[str, Callable[[Case], Sample]],
-    rounds: int,
+    measures: dict[str, Measure],
+    options: argparse.Namespace,
 ) -> dict[str, Figures]:
     for server in servers:
         load.run(server, case, WARM_SECONDS)
@@ -141,9 +145,11 @@ def _measure(
     for answer in answers[1:]:
         check_equal(answers[0], answer)
     samples: dict[str, list[Sample]] = {name: [] for name in measures}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, measure in measures.items():
-            samples[name].append(measure(case))
+            # Its processes slept during the others' rounds; the kernel lets some wait before it knows them.
+            measure(case, ROUND_WARM_SECONDS)
+            samples[name].append(measure(case, options.seconds))
     figures = {name: figures_of(found) for name, found in samples.items()}
     rates = ", ".join(f"{TITLES[name]} {found.rate:,.0f}/s" for name, found in figures.items())
     say(f"{case.title}: {rates}")

@@ -171,6 +171,8 @@ class Connection(AsyncConnection[TupleRow]):
     ) -> tuple[bytes, Sequence[Buffer | None], tuple[int, ...], Sequence[Format] | None]:
         """The numbered statement, its values as libpq takes them, their types and formats."""
         query, names = numbered(sql)
+        if not names:
+            return query, (), (), None
         dumper = self._values
         given = dumper.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
         return query, given, dumper.types or (), dumper.formats

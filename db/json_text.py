@@ -1,15 +1,18 @@
-"""SQL that writes a row as the text of a JSON object, as the API would write its values.
+"""SQL that writes a page of rows as the text of a JSON array, as the API would write its values.
 
 For lists that are too hot to be read column by column and put together again in Python. Every expression
-here gives text, and NULL for a value that the API cannot show: that makes the whole object NULL, and whoever
-reads it has to look at the columns themselves.
+of a row gives text, and NULL for a value that the API cannot show: that makes the whole row NULL, and whoever
+reads the page has to look at the columns themselves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import LiteralString, cast
+from typing import LiteralString, NamedTuple, cast
+
+NOT_SHOWN = "\x01"
+"""Stands for a row that cannot be shown; no text of JSON holds this character."""
 
 _NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
 
@@ -48,6 +51,11 @@ def prefixed(column: LiteralString, prefix: str) -> LiteralString:
     return cast(LiteralString, f"'\"{_checked(prefix)}' || {column} || '\"'")
 
 
+def quoted(column: LiteralString) -> LiteralString:
+    """A column of text that needs no escapes."""
+    return f"'\"' || {column} || '\"'"
+
+
 def constant(name: str) -> LiteralString:
     """A name, as a string."""
     return cast(LiteralString, f"'\"{_checked(name)}\"'")
@@ -61,6 +69,36 @@ def json_object(members: Sequence[tuple[str, LiteralString]]) -> LiteralString:
     ]
     # Literals that meet are made one, in place of joining them at every row.
     return (" || ".join(parts) + " || '}'").replace("' || '", "")
+
+
+class PageText(NamedTuple):
+    """What `page` gives: the rows' cursors with blanks between them, and the array's items with commas."""
+
+    cursors: str | None
+    items: str | None
+
+
+class RowText(NamedTuple):
+    """How a row is written: its cursor, its object, and its item of the array, of `cursor` and `object`."""
+
+    cursor: LiteralString
+    object: LiteralString
+    item: LiteralString
+
+
+def page(row: RowText, source: LiteralString, *, backward: bool, newest_first: bool) -> LiteralString:
+    """A statement of one row, a `PageText`.
+
+    `source` is the rest of a SELECT from FROM on, in the order of `db.keyset.keyset`; a page that was read
+    backward is turned round.
+    """
+    keys: LiteralString = ", created_at, id" if backward else ""
+    way: LiteralString = "DESC" if newest_first else "ASC"
+    turned: LiteralString = f" ORDER BY created_at {way}, id {way}" if backward else ""
+    return (
+        f"SELECT string_agg(cursor, ' '{turned}), string_agg(coalesce({row.item}, chr(1)), ','{turned})"
+        f" FROM (SELECT {row.cursor} AS cursor, {row.object} AS object{keys} {source}) AS run"
+    )
 
 
 def _checked(name: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
+from db.json_text import NOT_SHOWN, PageText
+
 
 class Key(NamedTuple):
     """The place of a row in its list. `id` is a number, or a UUID in text form for batches."""
@@ -39,6 +41,16 @@ class Page(NamedTuple, Generic[Row]):
     rows: Sequence[Row]
     has_next: bool
     has_previous: bool
+
+
+class WrittenPage(NamedTuple):
+    """A page whose rows are the text of a JSON array; None where one of them cannot be shown so."""
+
+    rows: str | None
+    has_next: bool
+    has_previous: bool
+    start_cursor: str | None = None
+    end_cursor: str | None = None
 
 
 def keyset(
@@ -82,3 +94,22 @@ def page_of(request: PageRequest, rows: list[Row]) -> Page[Row]:
         rows.reverse()
         return Page(rows, has_next=request.before is not None, has_previous=more)
     return Page(rows, has_next=more, has_previous=request.after is not None)
+
+
+def written_page_of(request: PageRequest, text: PageText) -> WrittenPage:
+    """Turn the text of a statement made with `keyset` into the page that was asked for."""
+    cursors, rows = text.cursors or "", text.items or ""
+    more = cursors.count(" ") >= request.limit
+    shown = NOT_SHOWN not in rows
+    # Rows meet at this text and nowhere else is it: in JSON's strings a backslash leads a quotation mark.
+    if more and shown and request.backward:
+        cursors, rows = cursors.partition(" ")[2], rows[rows.index('},{"') + 2 :]
+    elif more and shown:
+        cursors, rows = cursors.rpartition(" ")[0], rows[: rows.rindex('},{"') + 1]
+    return WrittenPage(
+        f"[{rows}]" if shown else None,
+        has_next=request.before is not None if request.backward else more,
+        has_previous=more if request.backward else request.after is not None,
+        start_cursor=cursors.partition(" ")[0] or None,
+        end_cursor=cursors.rpartition(" ")[2] or None,
+    )

@@ -254,7 +254,5 @@ async def fetch_plain(
 
 
 def _maker(row: type[RowType]) -> Callable[[Sequence[Any]], RowType]:
-    if row is tuple:
-        return row
     # NamedTuples, because making one costs a fifth of what a frozen dataclass does, on every row.
     return row._make  # type: ignore[attr-defined,no-any-return]  # pyright: ignore[reportUnknownMemberType,reportAttributeAccessIssue,reportUnknownVariableType]

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, TypeAlias
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, contains, present, status_among
 from db.errors import InvalidValue
-from db.keyset import Page, PageRequest, keyset, page_of
+from db.json_text import PageText, RowText
+from db.json_text import page as json_page
+from db.keyset import Page, PageRequest, WrittenPage, keyset, page_of, written_page_of
 from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
 
@@ -40,11 +42,6 @@ class RunLogRow(NamedTuple):
     external_id: str | None
     created_at: datetime
     finished_at: datetime | None
-
-
-# A plain tuple: naming its two places would take as long as reading them.
-RunLogText: TypeAlias = tuple[str, str | None]
-"""A run's cursor, and the run as the text of a JSON object; None for one that only a `RunLogRow` can show."""
 
 
 class RunTextRow(NamedTuple):
@@ -240,30 +237,37 @@ async def list_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
-    statement, values = _page_statement(RUN_LOG_COLUMNS, wanted, page)
+    rest, values = _page_conditions(wanted, page)
+    statement = SiteStatement(f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE {{scope}}{rest}")
     return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values))
 
 
-async def list_run_log_texts(
-    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, texts: LiteralString
-) -> Page[RunLogText]:
-    """The same page, each run written by the expressions `texts`: its cursor, and its object."""
-    statement, values = _page_statement(texts, wanted, page)
-    rows: list[RunLogText] = await fetch_all(connection, tuple, statement, scope, values)
-    return page_of(page, rows)
+async def list_written_run_logs(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, row: RowText
+) -> WrittenPage:
+    """The same page, written by the database: each run as `row` says."""
+    rest, values = _page_conditions(wanted, page)
+    statement = _select_written(row, rest, page.backward, page.newest_first)
+    (text,) = await fetch_all(connection, PageText, statement, scope, values)
+    return written_page_of(page, text)
 
 
-def _page_statement(
-    columns: LiteralString, wanted: RunLogFilter, page: PageRequest
-) -> tuple[SiteStatement, dict[str, Any]]:
+def _page_conditions(wanted: RunLogFilter, page: PageRequest) -> tuple[LiteralString, dict[str, Any]]:
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
-    return _select(columns, conditions + keys + order), values | key_values
+    return conditions + keys + order, values | key_values
 
 
 @lru_cache(maxsize=256)
-def _select(columns: LiteralString, rest: LiteralString) -> SiteStatement:
-    return SiteStatement(f"SELECT {columns} FROM biz.ai_run_logs WHERE {{scope}}{rest}")
+def _select_written(row: RowText, rest: LiteralString, backward: bool, newest_first: bool) -> SiteStatement:
+    return SiteStatement(
+        json_page(
+            row,
+            f"FROM biz.ai_run_logs WHERE {{scope}}{rest}",
+            backward=backward,
+            newest_first=newest_first,
+        )
+    )
 
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:

@@ -215,7 +215,7 @@ class DirectRun:
         self, written: TextPlan, variables: dict[str, Any], context_value: Any, root_value: Any
     ) -> tuple[dict[str, Any] | None, Outcome | None]:
         """As `run`, the store writing the rows, which are of no use to the standard executor then."""
-        context_value.row_texts = written.texts
+        context_value.row_text = written.row
         try:
             value = await self._field.value(root_value, _Request(variables, context_value, root_value))
         except Fallback:
@@ -223,7 +223,7 @@ class DirectRun:
         except Exception as error:
             return None, Outcome(None, error)
         finally:
-            context_value.row_texts = None
+            context_value.row_text = None
         try:
             return {self._field.name: written.complete(value)}, None
         except (Exception, Fallback):

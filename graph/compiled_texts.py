@@ -1,13 +1,13 @@
-"""Lists whose rows the database writes as JSON, so that nothing of a row is completed here.
+"""Lists whose pages the database writes as JSON, so that nothing of a row is read or completed here.
 
 Reading a run's columns, completing them and writing them again as JSON took 5 µs a row, two thirds of the
 time of a page of 100. Where a query has one root field, a list that says from which columns its rows are read
 (`resolved(written=…)`), and all that is selected of a row is a scalar of one of these columns or a field that
-says how the store writes it (`resolved(text=…)`), the statement gives each row as the finished text of its
-object. The answer takes it over as it is.
+says how the store writes it (`resolved(text=…)`), the statement gives the whole array of rows as one text.
+The answer takes it over as it is.
 
-A row that cannot be shown so (a null where none may be, a number too large) comes without a text. Then, as
-with anything unusual, the query runs again by the standard executor, which finds the error and its place.
+Where a row cannot be shown so (a null where none may be, a number too large) no text comes. Then, as with
+anything unusual, the query runs again by the standard executor, which finds the error and its place.
 """
 
 # graphql-core's generic types are bare, so that strict checking calls everything from it partly unknown.
@@ -17,12 +17,14 @@ with anything unusual, the query runs again by the standard executor, which find
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple, cast
 
 import orjson
 from graphql import (
     GraphQLField,
     GraphQLObjectType,
+    get_named_type,
+    get_nullable_type,
     is_leaf_type,
     is_non_null_type,
     is_object_type,
@@ -32,74 +34,96 @@ from graphql.type.introspection import TypeNameMetaFieldDef
 from graphql.type.scalars import serialize_id, serialize_int, serialize_string
 
 from db import json_text
+from db.json_text import RowText
 from graph.compiled_code import CodeWriter, Place, Scope
-from graph.compiled_leaf import NotPlain, is_isoformat, standard_field
+from graph.compiled_leaf import NotPlain, PlainField, is_isoformat, standard_field
 from graph.scalars import serialize_big_int
 from graph.types.fields import WrittenRows
 
 __all__ = ["TextPlan", "plan_texts"]
 
 
-_PLACES = {"cursor": 0, "text": 1}
-"""Where the parts of a written row are."""
-
-
 class TextPlan(NamedTuple):
-    """How the rows of a list are written by the store, and what completes the list then."""
+    """How a row of a list is written by the store, and what completes the list then."""
 
-    texts: LiteralString
+    row: RowText
     complete: Callable[[Any], Any]
 
 
 def plan_texts(scope: Scope, definition: GraphQLField, details: FieldDetailsList) -> TextPlan | None:
-    """How the list of a root field is read as texts; None where it cannot be."""
+    """How the list of a root field is read as text; None where it cannot be."""
     try:
         written: WrittenRows | None = standard_field(definition).metadata.get("written")
         if written is None:
             return None
         writer = _Writer(scope)
         name = writer.value_function(definition.type, details)
-        if len(writer.rows) != 1:
+        if len(writer.lists) != 1:
             return None
-        text = _text(scope, written.columns, *writer.rows[0])
-        return TextPlan(f"{written.cursor}, {text}", writer.finish()[name])
+        row = _row_text(scope, written, *writer.lists[0])
+        return TextPlan(row, writer.finish()[name])
     except NotPlain:
         return None
 
 
+def _written_as(definition: GraphQLField) -> str | None:
+    return standard_field(definition).metadata.get("written_as")
+
+
 class _Writer(CodeWriter):
-    """Writes the completion of a list whose rows hold their objects as texts."""
+    """Writes the completion of a list whose page holds its rows as one text."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
-        self.rows: list[tuple[GraphQLObjectType, FieldDetailsList]] = []
+        self.lists: list[tuple[GraphQLObjectType, FieldDetailsList]] = []
         self.names["fragment"] = orjson.Fragment
 
     def _field(self, type_: GraphQLObjectType, details: FieldDetailsList, place: Place) -> str:
         definition = self.scope.schema.get_field(type_, details[0].node.name.value)
-        if definition is None or definition is TypeNameMetaFieldDef:
+        if definition is None or definition is TypeNameMetaFieldDef or _written_as(definition) != "rows":
             return super()._field(type_, details, place)
-        part = standard_field(definition).metadata.get("row")
-        if part is None:
-            return super()._field(type_, details, place)
+        self.lists.append((cast("GraphQLObjectType", get_named_type(definition.type)), details))
+        reader = PlainField(details[0].node.name.value, definition, self.scope.demote)
         variable = self._name("x")
-        self._line(place.indent, f"{variable} = {place.variable}[{_PLACES[part]}]")
-        if part == "text":
-            self._row(definition, details)
-            self._line(place.indent, f"if {variable} is None: raise Fallback")
-            self._line(place.indent, f"{variable} = fragment({variable})")
+        self._line(place.indent, f"{variable} = {self._name('r', reader.read)}({place.variable})")
+        self._line(place.indent, f"if {variable} is None: raise Fallback")
+        self._line(place.indent, f"{variable} = fragment({variable})")
         return variable
 
-    def _row(self, definition: GraphQLField, details: FieldDetailsList) -> None:
-        of_type = definition.type.of_type if is_non_null_type(definition.type) else definition.type
-        if not is_object_type(of_type):
+
+def _row_text(
+    scope: Scope, written: WrittenRows, type_: GraphQLObjectType, details: FieldDetailsList
+) -> RowText:
+    """How an edge is written: its own fields around the one object that it holds."""
+    objects: list[LiteralString] = []
+
+    def part(definition: GraphQLField, nodes: FieldDetailsList) -> LiteralString:
+        written_as = _written_as(definition)
+        if written_as == "cursor":
+            return json_text.quoted("cursor")
+        if written_as != "object" or objects:
             raise NotPlain
-        self.rows.append((of_type, details))
+        node_type = get_nullable_type(definition.type)
+        if not is_object_type(node_type):
+            raise NotPlain
+        objects.append(
+            _members(scope, node_type, nodes, lambda field, _: _field_text(field, written.columns))
+        )
+        return "object"
+
+    item = _members(scope, type_, details, part)
+    if not objects:
+        raise NotPlain
+    return RowText(written.cursor, objects[0], item)
 
 
-def _text(
-    scope: Scope, columns: Mapping[str, LiteralString], type_: GraphQLObjectType, details: FieldDetailsList
+def _members(
+    scope: Scope,
+    type_: GraphQLObjectType,
+    details: FieldDetailsList,
+    text_of: Callable[[GraphQLField, FieldDetailsList], LiteralString],
 ) -> LiteralString:
+    """The JSON object of what is selected of a type."""
     members: list[tuple[str, LiteralString]] = []
     for response_name, nodes in scope.collect_subfields(type_, details).grouped_field_set.items():
         node = nodes[0].node
@@ -109,7 +133,7 @@ def _text(
         if definition is TypeNameMetaFieldDef:
             members.append((response_name, json_text.constant(type_.name)))
         else:
-            members.append((response_name, _field_text(definition, columns)))
+            members.append((response_name, text_of(definition, nodes)))
     return json_text.json_object(members)
 
 

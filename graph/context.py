@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import LiteralString
 from zoneinfo import ZoneInfo
 
 import strawberry
 
+from db.json_text import RowText
 from db.loaders import Loaders
 from db.pool import Database
 from db.scope import Scope
@@ -25,8 +25,8 @@ class Context:
     loaders: Loaders
     access_changed: Callable[[], None]
     allow_introspection: bool = True
-    row_texts: LiteralString | None = None
-    """How the store writes the rows of the operation's only field, where it can (`compiled_texts`)."""
+    row_text: RowText | None = None
+    """How the store writes a row of the operation's only field, where it can (`compiled_texts`)."""
 
     def close(self) -> None:
         """Cancel what is still being loaded for an operation that is over."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, LiteralString, TypeVar, cast
+from typing import Annotated, Any, Generic, LiteralString, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -16,7 +16,7 @@ from db.batches import BatchRow
 from db.budget import BudgetRow
 from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
-from db.keyset import Key, Page, PageRequest
+from db.keyset import Key, Page, PageRequest, WrittenPage
 from db.model_prices import ModelPriceRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
@@ -62,8 +62,6 @@ NodeT = TypeVar("NodeT")
 
 def print_cursor(root: strawberry.Parent[Any]) -> str:
     """The opaque place of a row in its list."""
-    if type(root) is tuple:
-        return cast(Any, root)[0]  # as the store wrote it
     return cursor_at(_MARKS[type(root)], root.created_at, root.id)
 
 
@@ -129,7 +127,7 @@ def page_request(
 class ConnectionPage:
     """A page of rows as `Connection` resolves it. `count` counts what matches, no further than it is told."""
 
-    page: Page[Any]
+    page: Page[Any] | WrittenPage
     count: Callable[[int], Awaitable[int]]
     # What fields beyond those of every connection need, such as the scope of the list.
     source: Any = None
@@ -169,23 +167,27 @@ def _node(root: strawberry.Parent[Any]) -> Any:
 class Edge(Generic[NodeT]):
     """Resolved from the row itself, so that a page makes no object per row."""
 
-    node: NodeT = resolved(_node, "The object.", row="text")
+    node: NodeT = resolved(_node, "The object.", written_as="object")
     cursor: str = resolved(
-        print_cursor, "The opaque place of the object in this list, for `after` and `before`.", row="cursor"
+        print_cursor,
+        "The opaque place of the object in this list, for `after` and `before`.",
+        written_as="cursor",
     )
 
 
-def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any]:
+def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any] | None:
     return root.page.rows
 
 
 def _page_info(root: strawberry.Parent[ConnectionPage]) -> PageInfo:
-    rows = root.page.rows
+    page = root.page
+    if isinstance(page, WrittenPage):
+        start, end = page.start_cursor, page.end_cursor
+    else:
+        start = print_cursor(page.rows[0]) if page.rows else None
+        end = print_cursor(page.rows[-1]) if page.rows else None
     return PageInfo(
-        has_next_page=root.page.has_next,
-        has_previous_page=root.page.has_previous,
-        start_cursor=print_cursor(rows[0]) if rows else None,
-        end_cursor=print_cursor(rows[-1]) if rows else None,
+        has_next_page=page.has_next, has_previous_page=page.has_previous, start_cursor=start, end_cursor=end
     )
 
 
@@ -198,7 +200,9 @@ async def _total_count(root: strawberry.Parent[ConnectionPage]) -> Total:
 class Connection(Generic[NodeT]):
     """Resolved from a `ConnectionPage`."""
 
-    edges: list[Edge[NodeT]] = resolved(_edges, "The objects of this page with their cursors.")
+    edges: list[Edge[NodeT]] = resolved(
+        _edges, "The objects of this page with their cursors.", written_as="rows"
+    )
     page_info: PageInfo = resolved(_page_info, "Where this page lies in the list.")
     total_count: Total = resolved(
         _total_count,

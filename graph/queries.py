@@ -93,7 +93,7 @@ async def _run_logs(
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
     wanted = wanted_runs(filter, info)
     request = _page(Kind.RUN, sort, first, after, last, before)
-    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_texts)
+    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_text)
     return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any
 
 from db import run_logs as store
-from db.keyset import Page, PageRequest
+from db.json_text import RowText
+from db.keyset import Page, PageRequest, WrittenPage
 from db.pool import Database
-from db.run_logs import RunLogFilter, RunLogRow, RunLogText
+from db.run_logs import RunLogFilter, RunLogRow
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput, NotFound
@@ -55,13 +56,13 @@ async def list_run_logs(
     scope: Scope,
     wanted: RunLogFilter,
     page: PageRequest,
-    texts: LiteralString | None = None,
-) -> Page[RunLogRow] | Page[RunLogText]:
-    """One page of the runs that match; as texts where `texts` says how the store writes each."""
+    row: RowText | None = None,
+) -> Page[RunLogRow] | WrittenPage:
+    """One page of the runs that match; written by the database where `row` says how."""
     async with database.connection() as connection:
-        if texts is not None:
-            return await store.list_run_log_texts(
-                connection, scope=scope, wanted=wanted, page=page, texts=texts
+        if row is not None:
+            return await store.list_written_run_logs(
+                connection, scope=scope, wanted=wanted, page=page, row=row
             )
         return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
 

@@ -30,19 +30,25 @@ def resolved(
     weight: int = 1,
     written: WrittenRows | None = None,
     text: LiteralString | None = None,
-    row: Literal["text", "cursor"] | None = None,
+    written_as: Literal["rows", "object", "cursor"] | None = None,
 ) -> Any:
     """A field whose value `resolver` gives.
 
     For its cost: `rows` is the most that a list without pages holds, and `weight` how many plain fields the
     field itself is worth; `STATEMENT` where it runs a statement of its own.
 
-    So that the store can write rows as text (`compiled_texts`): `written` is said of a list, `text` is how
-    the store writes this field of a row, and `row` is the part of a written row that is this field.
+    So that the store can write a page as text (`compiled_texts`): `written` is said of a list, `text` is how
+    the store writes this field of a row, and `written_as` is the part of a written page that is this field.
 
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
-    metadata = {"weight": weight, "list_size": rows, "written": written, "text": text, "row": row}
+    metadata = {
+        "weight": weight,
+        "list_size": rows,
+        "written": written,
+        "text": text,
+        "written_as": written_as,
+    }
     return strawberry.field(
         resolver=resolver,
         description=description,
