@@ -145,8 +145,9 @@ def _measure(
     for answer in answers[1:]:
         check_equal(answers[0], answer)
     samples: dict[str, list[Sample]] = {name: [] for name in measures}
-    for _ in range(options.rounds):
-        for name, measure in measures.items():
+    for number in range(options.rounds):
+        # Forwards and backwards, so that nobody always comes after the same one.
+        for name, measure in list(measures.items())[:: -1 if number % 2 else 1]:
             # Its processes slept during the others' rounds; the kernel lets some wait before it knows them.
             measure(case, ROUND_WARM_SECONDS)
             samples[name].append(measure(case, options.seconds))
