@@ -63,6 +63,8 @@ def constant(name: str) -> LiteralString:
 
 def json_object(members: Sequence[tuple[str, LiteralString]]) -> LiteralString:
     """The object of these members, in this order; ValueError for a name that GraphQL would not take."""
+    if not members:
+        return "'{}'"
     parts: list[LiteralString] = [
         cast(LiteralString, f"'{'{' if index == 0 else ','}\"{_checked(name)}\":' || {written}")
         for index, (name, written) in enumerate(members)

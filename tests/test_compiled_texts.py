@@ -95,6 +95,8 @@ def test_a_field_that_no_column_holds_leaves_the_row_to_us(module_api: Api, fiel
         "{ runLogs(last: 3) { edges { node { id } } pageInfo { hasPreviousPage startCursor } } }",
         '{ runLogs(filter: {siteId: "nowhere"}) { edges { node { id } } pageInfo { endCursor } } }',
         "{ runLogs { edges { node { id @skip(if: true) model @include(if: true) } } } }",
+        "{ runLogs { edges { node { id @skip(if: true) } } } }",
+        "{ runLogs(first: 3) { edges { cursor node { id @include(if: false) } } } }",
         "{ runLogs { edges { node { scope: id true: model null: siteId __proto__: status } } } }",
     ],
 )
