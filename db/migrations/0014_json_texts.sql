@@ -3,7 +3,7 @@
 DO $$
 DECLARE
     -- JSON_SCALAR, of PostgreSQL 17 and later, knows from the plan how its type is written, which to_json looks up at
-    -- every call: it takes half as long.
+    -- every call.
     of_json text := CASE
         WHEN current_setting('server_version_num')::int >= 170000 THEN 'json_scalar' ELSE 'to_json'
     END;
