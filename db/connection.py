@@ -13,7 +13,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
 from psycopg import AsyncConnection, OperationalError, adapt
@@ -67,12 +67,6 @@ def numbered(sql: str) -> tuple[bytes, tuple[str, ...]]:
 
     text = _PLACEHOLDER.sub(number, sql)
     return text.encode(), tuple(names)
-
-
-@cache
-def row_maker(row: type[RowType]) -> Callable[[Sequence[Any]], RowType]:
-    """What makes a NamedTuple of its values, in half the time of `_make`, which also checks their number."""
-    return partial(cast(Any, tuple).__new__, row)
 
 
 def _transformer(connection: AsyncConnection[Any]) -> Transformer:

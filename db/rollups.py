@@ -22,7 +22,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from db.connection import Connection, Read, row_maker
+from db.connection import Connection, Read
 from db.ranges import quarter_before, ranges
 from db.scope import Scope, SiteStatement
 
@@ -204,12 +204,12 @@ def usage_by_period(*, scope: Scope, bounds: Sequence[datetime]) -> Read[list[Pe
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), row_maker(PeriodUsage), list)
+    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make, list)
 
 
 def usage_by_app(*, scope: Scope, start: datetime, end: datetime) -> Read[list[AppUsage]]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), row_maker(AppUsage), sorted)
+    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), AppUsage._make, sorted)
 
 
 async def tokens_since(
