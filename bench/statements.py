@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo
 
-from db import alerts, dashboard, rollups
+from db import rollups
+from db.alerts import recent_alerts
 from db.connection import Connection
+from db.dashboard import latest_runs
 from db.keyset import PageRequest, keyset
 from db.loaders import Loaders
 from db.pool import Database
@@ -50,19 +52,18 @@ class Statement(NamedTuple):
 
 def peer_statements() -> dict[str, dict[str, Any]]:
     """What a peer runs, by its name and `_all` or `_one` (site)."""
-    blocks: dict[str, SiteStatement] = {
-        "list": _list_of(PEER_COLUMNS),
-        "usage_by_period": rollups.SUM_USAGE_BY_PERIOD,
-        "usage_by_app": rollups.SUM_USAGE_BY_APP,
-        "latency_bins": rollups.SUM_LATENCY_BINS,
-        "latest_runs": dashboard.LATEST_RUNS,
-        "recent_alerts": alerts.RECENT_ALERTS,
-    }
-    return {
-        f"{name}_{suffix}": statement_of(block.sql(scope).replace(LIMIT, "{limit}"))._asdict()
-        for name, block in blocks.items()
-        for suffix, scope in SCOPES.items()
-    }
+    statements: dict[str, Any] = {}
+    for suffix, scope in SCOPES.items():
+        texts = {
+            "list": _list_of(PEER_COLUMNS).sql(scope).replace(LIMIT, "{limit}"),
+            "usage_by_period": rollups.SUM_USAGE_BY_PERIOD.sql(scope),
+            "usage_by_app": rollups.SUM_USAGE_BY_APP.sql(scope),
+            "latency_bins": rollups.SUM_LATENCY_BINS.sql(scope),
+            "latest_runs": latest_runs(scope=scope).sql,
+            "recent_alerts": recent_alerts(scope=scope).sql,
+        }
+        statements |= {f"{name}_{suffix}": statement_of(text)._asdict() for name, text in texts.items()}
+    return statements
 
 
 def write_peer_statements(path: Path) -> None:

@@ -181,15 +181,23 @@ SUM_LATENCY_BINS = RollUpStatement(
     of_every_site="3",
 )
 
-APP_TYPES: LiteralString = """
-SELECT app_type FROM (
-    SELECT app_type, calls FROM runglass.run_totals WHERE {own_scope}
+# Also apps all of whose runs are gone; '' stands for runs without an app.
+APPS_OF_SITES: LiteralString = """
+SELECT app_type FROM runglass.run_totals WHERE {own_scope}
+UNION
+SELECT app_type FROM runglass.run_log_deltas WHERE {own_scope}
+"""
+# Goes from app to app along the index, as there is a row for each site, app and status.
+APPS_OF_EVERY_SITE: LiteralString = """
+WITH RECURSIVE known (app_type) AS (
+    SELECT min(app_type) FROM runglass.run_totals
     UNION ALL
-    SELECT app_type, calls FROM runglass.run_log_deltas WHERE {own_scope}
-) AS counted
-WHERE app_type <> ''
-GROUP BY app_type
-HAVING sum(calls) <> 0
+    SELECT (SELECT min(app_type) FROM runglass.run_totals WHERE app_type > known.app_type)
+    FROM known WHERE app_type IS NOT NULL
+)
+SELECT app_type FROM known WHERE app_type IS NOT NULL
+UNION
+SELECT app_type FROM runglass.run_log_deltas
 """
 
 FOLD = "SELECT runglass.fold_run_log_deltas(%s, %s)"

@@ -48,8 +48,16 @@ def connect(dsn: str) -> psycopg.Connection:
 
 
 async def app_types(connection: Connection, scope: Scope) -> list[str]:
-    """The apps that the roll-ups know, sorted."""
-    statement = SiteStatement(rollups.APP_TYPES)
+    """The apps that have runs by the roll-up of all time, sorted."""
+    statement = SiteStatement(
+        """
+        SELECT app_type FROM (
+            SELECT app_type, calls FROM runglass.run_totals WHERE {own_scope}
+            UNION ALL
+            SELECT app_type, calls FROM runglass.run_log_deltas WHERE {own_scope}
+        ) AS counted
+        WHERE app_type <> '' GROUP BY app_type HAVING sum(calls) <> 0"""
+    )
     cursor = await connection.execute(statement.sql(scope), scope.parameters())
     return sorted(app for (app,) in await cursor.fetchall())
 
