@@ -5,13 +5,16 @@ Table: biz.ai_run_logs. alert_status NULL means pending.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, NamedTuple
+from functools import lru_cache
+from typing import Any, LiteralString, NamedTuple, cast
 
+from db import json_text
 from db.conditions import CREATED_RANGE, present
 from db.connection import Read
+from db.json_text import RowsText
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
 from db.scope import Scope, SiteStatement
@@ -36,6 +39,9 @@ class AlertRow(NamedTuple):
 ALERT_COLUMNS: LiteralString = """
     id, site_id::text, app_type, trigger_type, member_id::text, status, error_message,
     coalesce(alert_status, 'pending') AS alert_status, alert_changed_by, alert_changed_at, created_at"""
+
+NAMES: Mapping[str, LiteralString] = {name: cast(LiteralString, name) for name in AlertRow._fields}
+"""What each attribute is called among the columns."""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
@@ -75,21 +81,32 @@ SET_ALERT_STATUS = SiteStatement(
     RETURNING {ALERT_COLUMNS}"""
 )
 
-# Where fewer than ten are pending, the ten newest alerts hold those that are shown of the others. Asking for
-# the newest of the others themselves makes the planner guess how many there are, and where it guesses few, it
-# sorts them all.
-RECENT_ALERTS = SiteStatement(
-    f"""
-    (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-     WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
-     ORDER BY created_at DESC, id DESC LIMIT 10)
-    UNION ALL
-    SELECT * FROM (
-        SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-        WHERE {_IS_ALERT} AND {{scope}}
-        ORDER BY created_at DESC, id DESC LIMIT 10
-    ) AS newest WHERE alert_status <> 'pending'"""
-)
+
+@lru_cache(maxsize=256)
+def _recent(shown: LiteralString) -> SiteStatement:
+    """The ten newest alerts, pending ones first: those that are pending, then what is left of the ten newest.
+
+    Where fewer than ten are pending, the ten newest alerts hold those that are shown of the others. Asking
+    for the newest of the others themselves makes the planner guess how many there are, and where it guesses
+    few, it sorts them all. The first ten of one part after the other need no sorting, and where ten are
+    pending, the second is never read.
+    """
+    return SiteStatement(
+        f"""
+    SELECT {shown} FROM (
+        (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+         WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
+         ORDER BY created_at DESC, id DESC LIMIT 10)
+        UNION ALL
+        SELECT * FROM (
+            SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+            WHERE {_IS_ALERT} AND {{scope}}
+            ORDER BY created_at DESC, id DESC LIMIT 10
+        ) AS newest WHERE alert_status <> 'pending'
+        LIMIT 10
+    ) AS alert"""
+    )
+
 
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": "app_type = %(app_type)s", **CREATED_RANGE}
 
@@ -128,12 +145,12 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
 
 def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:
     """The ten newest alerts, pending ones first."""
-    return site_read(AlertRow, RECENT_ALERTS, scope, _pending_first)
+    return site_read(AlertRow, _recent("*"), scope, list)
 
 
-def _pending_first(rows: list[AlertRow]) -> list[AlertRow]:
-    rows.sort(key=lambda row: (row.alert_status == "pending", row.created_at, row.id), reverse=True)
-    return rows[:10]
+def written_recent_alerts(*, scope: Scope, alert: LiteralString) -> Read[str | None]:
+    """The same as the text of a JSON array, each written as `alert` says; None where one cannot be."""
+    return site_read(RowsText, _recent(json_text.rows(alert)), scope, json_text.array)
 
 
 async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:

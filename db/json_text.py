@@ -81,11 +81,11 @@ class PageText(NamedTuple):
 
 
 class RowText(NamedTuple):
-    """How a row is written: its cursor, its object, and its item of the array, of `cursor` and `object`."""
+    """How a row is written: its object; in a page its cursor too, and its item of `cursor` and `object`."""
 
-    cursor: LiteralString
     object: LiteralString
-    item: LiteralString
+    cursor: LiteralString = ""
+    item: LiteralString = "object"
 
 
 def page(row: RowText, source: LiteralString, *, backward: bool, newest_first: bool) -> LiteralString:
@@ -101,6 +101,23 @@ def page(row: RowText, source: LiteralString, *, backward: bool, newest_first: b
         f"SELECT string_agg(cursor, ' '{turned}), string_agg(coalesce({row.item}, chr(1)), ','{turned})"
         f" FROM (SELECT {row.cursor} AS cursor, {row.object} AS object{keys} {source}) AS run"
     )
+
+
+class RowsText(NamedTuple):
+    """What `rows` gives: the array's items with commas between them; None where there are none."""
+
+    items: str | None
+
+
+def rows(written: LiteralString) -> LiteralString:
+    """What makes one `RowsText` of all rows in their order, each written as the expression says."""
+    return f"string_agg(coalesce({written}, chr(1)), ',')"
+
+
+def array(text: Sequence[RowsText]) -> str | None:
+    """The array of a statement that gives `rows`; None where one of them cannot be shown."""
+    items = text[0].items or ""
+    return None if NOT_SHOWN in items else f"[{items}]"
 
 
 def _checked(name: str) -> str:

@@ -42,9 +42,10 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 
+from db.json_text import RowText
 from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback, sober, vet
-from graph.compiled_texts import TextPlan, plan_texts
+from graph.compiled_texts import plan_texts
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -121,13 +122,17 @@ class _Request(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A field whose call is prepared: its value is completed by a function, or is an object of more."""
+    """A field whose call is prepared: its value is completed by a function, or is an object of more.
+
+    With `row`, the store writes the rows of its list so.
+    """
 
     name: str
     call: FieldCall
     info: GraphQLResolveInfo
     complete: Callable[[Any], Any] | None
     nested: _Object | None
+    row: RowText | None
 
     def value(self, source: Any, request: _Request) -> Awaitable[Any]:
         """What the resolver gives. Raises Fallback where the standard executor must call it."""
@@ -141,7 +146,13 @@ class _Field(NamedTuple):
                 variable_values=request.variables,  # pyright: ignore[reportArgumentType] - as Strawberry has it
                 context=request.context,
             )
-        return self.call.start(source, info, arguments)
+        if self.row is None:
+            return self.call.start(source, info, arguments)
+        request.context.row_text = self.row
+        try:
+            return self.call.start(source, info, arguments)
+        finally:
+            request.context.row_text = None
 
     async def completed(self, value: Any, request: _Request) -> Any:
         """The value as the answer holds it."""
@@ -182,12 +193,11 @@ class _Object(NamedTuple):
 class DirectRun:
     """How one query runs without an executor."""
 
-    __slots__ = ("_field", "_variables", "_written")
+    __slots__ = ("_field", "_variables")
 
-    def __init__(self, field: _Field, variables: _Variables, written: TextPlan | None = None) -> None:
+    def __init__(self, field: _Field, variables: _Variables) -> None:
         self._field = field
         self._variables = variables
-        self._written = written
 
     def coerced(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """The values of the variables, or None where the standard executor must coerce them."""
@@ -197,8 +207,6 @@ class DirectRun:
         self, variables: dict[str, Any], context_value: Any, root_value: Any
     ) -> tuple[dict[str, Any] | None, Outcome | None]:
         """The query's data; or None, and what the resolver gave if it was called."""
-        if self._written is not None:
-            return await self._run_written(self._written, variables, context_value, root_value)
         request = _Request(variables, context_value, root_value)
         try:
             value = await self._field.value(root_value, request)
@@ -209,25 +217,8 @@ class DirectRun:
         try:
             return {self._field.name: await self._field.completed(value, request)}, None
         except (Exception, Fallback):
-            return None, Outcome(value)
-
-    async def _run_written(
-        self, written: TextPlan, variables: dict[str, Any], context_value: Any, root_value: Any
-    ) -> tuple[dict[str, Any] | None, Outcome | None]:
-        """As `run`, the store writing the rows, which are of no use to the standard executor then."""
-        context_value.row_text = written.row
-        try:
-            value = await self._field.value(root_value, _Request(variables, context_value, root_value))
-        except Fallback:
-            return None, None
-        except Exception as error:
-            return None, Outcome(None, error)
-        finally:
-            context_value.row_text = None
-        try:
-            return {self._field.name: written.complete(value)}, None
-        except (Exception, Fallback):
-            return None, None
+            # Rows that the store wrote are of no use to the standard executor.
+            return None, Outcome(value) if self._field.row is None else None
 
 
 def plan_run(
@@ -241,12 +232,9 @@ def plan_run(
     field = _field(executor, plan, root_type, name, details, None)
     if field is None:
         return None
-    written = (
-        plan_texts(plan.scope(executor), plan.calls[id(details)][0], details) if field.complete else None
-    )
     nodes = operation.variable_definitions or ()
     variables = _Variables(executor.schema, nodes, _plain_variables(executor.schema, nodes))
-    return DirectRun(field, variables, written)
+    return DirectRun(field, variables)
 
 
 def _plain_variables(
@@ -276,15 +264,23 @@ def _field(
         return None
     definition, call = prepared
     path = Path(above, name, parent_type.name)
-    completer, nested = plan.completers.get(id(details)), None
-    if completer is None:
+    _, complete = plan.completers.get(id(details), (None, None))
+    written = (
+        None
+        if complete is None or call.is_coroutine
+        else plan_texts(plan.scope(executor), definition, details)
+    )
+    nested = None
+    if complete is None:
         nested = _object(executor, plan, definition.type, details, path)
         if nested is None:
             return None
     info = executor.build_resolve_info(definition, [each.node for each in details], parent_type, path)
     # Nothing of the request that was planned with may be kept.
     info = info._replace(root_value=None, context=None, abort_signal=None, async_helpers=None)
-    return _Field(name, call, info, completer[1] if completer else None, nested)
+    if written is not None:
+        return _Field(name, call, info, written.complete, None, written.row)
+    return _Field(name, call, info, complete, nested, None)
 
 
 def _object(

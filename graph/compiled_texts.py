@@ -1,10 +1,11 @@
-"""Lists whose pages the database writes as JSON, so that nothing of a row is read or completed here.
+"""Lists whose rows the database writes as JSON, so that nothing of a row is read or completed here.
 
 Reading a run's columns, completing them and writing them again as JSON took 5 µs a row, two thirds of the
-time of a page of 100. Where a query has one root field, a list that says from which columns its rows are read
+time of a page of 100. Where a list of a query of one root field says from which columns its rows are read
 (`resolved(written=…)`), and all that is selected of a row is a scalar of one of these columns or a field that
 says how the store writes it (`resolved(text=…)`), the statement gives the whole array of rows as one text.
-The answer takes it over as it is.
+The answer takes it over as it is. The resolver finds how a row is written in the context while it is called,
+so it must do so at once (be no coroutine function).
 
 Where a row cannot be shown so (a null where none may be, a number too large) no text comes. Then, as with
 anything unusual, the query runs again by the standard executor, which finds the error and its place.
@@ -26,6 +27,7 @@ from graphql import (
     get_named_type,
     get_nullable_type,
     is_leaf_type,
+    is_list_type,
     is_non_null_type,
     is_object_type,
 )
@@ -36,7 +38,7 @@ from graphql.type.scalars import serialize_id, serialize_int, serialize_string
 from db import json_text
 from db.json_text import RowText
 from graph.compiled_code import CodeWriter, Place, Scope
-from graph.compiled_leaf import NotPlain, PlainField, is_isoformat, standard_field
+from graph.compiled_leaf import Fallback, NotPlain, PlainField, is_isoformat, standard_field
 from graph.scalars import serialize_big_int
 from graph.types.fields import WrittenRows
 
@@ -51,19 +53,27 @@ class TextPlan(NamedTuple):
 
 
 def plan_texts(scope: Scope, definition: GraphQLField, details: FieldDetailsList) -> TextPlan | None:
-    """How the list of a root field is read as text; None where it cannot be."""
+    """How a field's list is read as text; None where it cannot be."""
     try:
         written: WrittenRows | None = standard_field(definition).metadata.get("written")
         if written is None:
             return None
+        if written.cursor is None:
+            return TextPlan(_array_text(scope, written, definition, details), _as_it_is)
         writer = _Writer(scope)
         name = writer.value_function(definition.type, details)
         if len(writer.lists) != 1:
             return None
-        row = _row_text(scope, written, *writer.lists[0])
+        row = _edge_text(scope, written, written.cursor, *writer.lists[0])
         return TextPlan(row, writer.finish()[name])
     except NotPlain:
         return None
+
+
+def _as_it_is(text: str | None) -> orjson.Fragment:
+    if text is None:
+        raise Fallback
+    return orjson.Fragment(text)
 
 
 def _written_as(definition: GraphQLField) -> str | None:
@@ -91,8 +101,22 @@ class _Writer(CodeWriter):
         return variable
 
 
-def _row_text(
-    scope: Scope, written: WrittenRows, type_: GraphQLObjectType, details: FieldDetailsList
+def _array_text(
+    scope: Scope, written: WrittenRows, definition: GraphQLField, details: FieldDetailsList
+) -> RowText:
+    list_type = get_nullable_type(definition.type)
+    item_type = get_nullable_type(list_type.of_type) if is_list_type(list_type) else None
+    if not is_object_type(item_type):
+        raise NotPlain
+    return RowText(_members(scope, item_type, details, lambda field, _: _field_text(field, written.columns)))
+
+
+def _edge_text(
+    scope: Scope,
+    written: WrittenRows,
+    cursor: LiteralString,
+    type_: GraphQLObjectType,
+    details: FieldDetailsList,
 ) -> RowText:
     """How an edge is written: its own fields around the one object that it holds."""
     objects: list[LiteralString] = []
@@ -114,7 +138,7 @@ def _row_text(
     item = _members(scope, type_, details, part)
     if not objects:
         raise NotPlain
-    return RowText(written.cursor, objects[0], item)
+    return RowText(objects[0], cursor, item)
 
 
 def _members(

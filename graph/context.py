@@ -26,7 +26,7 @@ class Context:
     access_changed: Callable[[], None]
     allow_introspection: bool = True
     row_text: RowText | None = None
-    """How the store writes a row of the operation's only field, where it can (`compiled_texts`)."""
+    """How the store writes a row of the list whose resolver is called, where it can (`compiled_texts`)."""
 
     def close(self) -> None:
         """Cancel what is still being loaded for an operation that is over."""

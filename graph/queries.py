@@ -1,5 +1,6 @@
 """Every query of the API. Each takes the caller's scope from the context; none runs without it."""
 
+from collections.abc import Awaitable
 from enum import Enum
 from typing import Annotated, Any
 
@@ -81,7 +82,7 @@ async def _budget(info: Info, site_id: SiteId = None, time_zone: TimeZone = None
     return await dashboard.block("budget")
 
 
-async def _run_logs(
+def _run_logs(
     info: Info,
     filter: Annotated[RunLogFilter | None, strawberry.argument(description="Only runs that match.")] = None,
     sort: Sort = CreatedSort.CREATED_AT_DESC,
@@ -89,12 +90,16 @@ async def _run_logs(
     after: After = None,
     last: Last = None,
     before: Before = None,
-) -> ConnectionPage:
+) -> Awaitable[ConnectionPage]:
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
     wanted = wanted_runs(filter, info)
-    request = _page(Kind.RUN, sort, first, after, last, before)
-    page = await run_log_cases.list_run_logs(database, scope, wanted, request, info.context.row_text)
-    return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
+    request, row = _page(Kind.RUN, sort, first, after, last, before), info.context.row_text
+
+    async def read() -> ConnectionPage:
+        page = await run_log_cases.list_run_logs(database, scope, wanted, request, row)
+        return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
+
+    return read()
 
 
 async def _trigger_jobs(
@@ -287,7 +292,7 @@ class Query:
     )
     model_prices: ModelPriceConnection = resolved(_model_prices, "What models cost, the newest price first.")
     run_logs: RunLogConnection = resolved(
-        _run_logs, "Calls of apps.", written=WrittenRows(cursor_text(Kind.RUN), RUN_LOG_COLUMNS)
+        _run_logs, "Calls of apps.", written=WrittenRows(RUN_LOG_COLUMNS, cursor_text(Kind.RUN))
     )
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")

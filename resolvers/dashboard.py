@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, LiteralString, NamedTuple
 from zoneinfo import ZoneInfo
 
-from db.alerts import recent_alerts
+from db.alerts import recent_alerts, written_recent_alerts
 from db.connection import Read
 from db.dashboard import latest_runs
 from db.pool import Database
@@ -29,10 +30,19 @@ BlockName = Literal["today", "percentiles", "trend", "apps", "health", "budget",
 
 
 class Block(NamedTuple):
-    """One block of a dashboard. `days` matters to the trend and the distribution."""
+    """One block of a dashboard.
+
+    `days` matters to the trend and the distribution, `written` to the alerts: how the store writes one of
+    them, so that the block is the text of a JSON array; None where one cannot be shown so.
+    """
 
     name: BlockName
-    days: int
+    days: int = 7
+    written: LiteralString | None = None
+
+    def last_days(self, zone: ZoneInfo, day: date) -> tuple[Day, ...]:
+        """The days it shows, oldest first."""
+        return last_days(zone, day, 1 if self.name in ("today", "percentiles") else self.days)
 
 
 class Percentiles(NamedTuple):
@@ -105,9 +115,9 @@ class Dashboard:
         self._read: dict[Block, Any] = {}
         self._reading = asyncio.Lock()
 
-    def block(self, name: BlockName, days: int = 7) -> Awaitable[Any]:
+    def block(self, name: BlockName, days: int = 7, written: LiteralString | None = None) -> Awaitable[Any]:
         """Ask for a block, to await it."""
-        block = Block(name, days)
+        block = Block(name, days, written)
         self._asked[block] = None
         return _Asked(self, block)
 
@@ -131,55 +141,31 @@ class Dashboard:
             found = dict(zip(reads, results, strict=True))
             self._read |= {block: self._shown(block, found) for block in blocks}
         except Exception as error:
-            self._read |= dict.fromkeys(blocks, error)
+            # Whoever asks for the rows in place of their text then need not try again.
+            failed = [*blocks, *(block._replace(written=None) for block in blocks)]
+            self._read |= dict.fromkeys(failed, error)
 
-    def reads(self, blocks: Sequence[Block]) -> dict[Block | None, Read[Any]]:
+    def reads(self, blocks: Sequence[Block]) -> Mapping[Block | None, Read[Any]]:
         """What the blocks read, each for itself; under None the usage that several of them need."""
-        reads: dict[Block | None, Read[Any]] = {}
-        bounds: set[datetime] = set()
-        for block in blocks:
-            days = self._days(block)
-            match block.name:
-                case "today" | "trend":
-                    bounds.update([day.start for day in days], [day.end for day in days])
-                case "percentiles":
-                    reads[block] = latency_percentiles(
-                        scope=self.scope, start=days[0].start, end=days[0].end, fractions=(0.5, 0.95, 0.99)
-                    )
-                case "apps":
-                    reads[block] = usage_by_app(scope=self.scope, start=days[0].start, end=days[-1].end)
-                case "health":
-                    reads[block] = latest_runs(scope=self.scope)
-                case "budget":
-                    bounds.update(budget_bounds(self.zone, self.day))
-                    limits = stored_limits(self.scope, self._limits)
-                    reads |= {block: limits} if limits else {}
-                case "alerts":
-                    reads[block] = recent_alerts(scope=self.scope)
-        if bounds:
-            reads[None] = usage_of(self.scope, bounds)
-        return reads
+        return _reads(self.scope, self.zone, self.day, self._limits, tuple(blocks))
 
     def _shown(self, block: Block, found: Mapping[Block | None, Any]) -> Any:
         match block.name:
             case "today":
-                return _today(self, self._days(block)[0], found[None])
+                return _today(self, block.last_days(self.zone, self.day)[0], found[None])
             case "trend":
-                return [_trend_day(self.scope, day, found[None]) for day in self._days(block)]
+                days = block.last_days(self.zone, self.day)
+                return [_trend_day(self.scope, day, found[None]) for day in days]
             case "percentiles":
                 return Percentiles(*found[block])
             case "apps":
-                days = self._days(block)
+                days = block.last_days(self.zone, self.day)
                 return _apps(self.scope, days[0].start, days[-1].end, found[block])
             case "budget":
                 limits = found.get(block, self._limits)
                 return budget_of(self.scope, found[None], self.zone, self.day, limits)
             case "health" | "alerts":
                 return found[block]
-
-    def _days(self, block: Block) -> tuple[Day, ...]:
-        days = 1 if block.name in ("today", "percentiles") else block.days
-        return last_days(self.zone, self.day, days)
 
 
 class _Asked(Awaitable[Any]):
@@ -191,6 +177,39 @@ class _Asked(Awaitable[Any]):
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._dashboard.value(self._block).__await__()
+
+
+@lru_cache(maxsize=128)
+def _reads(
+    scope: Scope, zone: ZoneInfo, day: date, limits: Limits, blocks: tuple[Block, ...]
+) -> Mapping[Block | None, Read[Any]]:
+    """Remembered: they change once a day."""
+    reads: dict[Block | None, Read[Any]] = {}
+    bounds: set[datetime] = set()
+    for block in blocks:
+        days = block.last_days(zone, day)
+        match block.name:
+            case "today" | "trend":
+                bounds.update([day.start for day in days], [day.end for day in days])
+            case "percentiles":
+                reads[block] = latency_percentiles(
+                    scope=scope, start=days[0].start, end=days[0].end, fractions=(0.5, 0.95, 0.99)
+                )
+            case "apps":
+                reads[block] = usage_by_app(scope=scope, start=days[0].start, end=days[-1].end)
+            case "health":
+                reads[block] = latest_runs(scope=scope)
+            case "budget":
+                bounds.update(budget_bounds(zone, day))
+                stored = stored_limits(scope, limits)
+                reads |= {block: stored} if stored else {}
+            case "alerts" if block.written is not None:
+                reads[block] = written_recent_alerts(scope=scope, alert=block.written)
+            case "alerts":
+                reads[block] = recent_alerts(scope=scope)
+    if bounds:
+        reads[None] = usage_of(scope, bounds)
+    return reads
 
 
 def success_rate(calls_by_status: dict[str, int]) -> float | None:

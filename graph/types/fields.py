@@ -16,10 +16,13 @@ STATEMENT = 50
 
 
 class WrittenRows(NamedTuple):
-    """How the store writes the cursor of a list's row, and what each attribute of a row is read from."""
+    """What each attribute of a list's row is read from, and how the store writes its cursor.
 
-    cursor: LiteralString
+    None for a list without pages, which is an array of its rows.
+    """
+
     columns: Mapping[str, LiteralString]
+    cursor: LiteralString | None = None
 
 
 def resolved(

@@ -81,6 +81,16 @@ def test_runs_are_written_as_they_are_read(old: Api, adopted: dict[str, Any]) ->
     assert "'{\"" in statement
 
 
+def test_alerts_are_written_as_they_are_read(old: Api) -> None:
+    query = (
+        "{ dashboard { recentAlerts { id siteId memberId runStatus alertStatus alertChangedAt createdAt } } }"
+    )
+    first, later, statement = both(old, query)
+    assert first == later
+    assert b"alert_" in first
+    assert "'{\"" in statement
+
+
 @pytest.mark.parametrize(("field", "site", "latency"), [("siteId", None, 1), ("latencyMs", "1", 2**40)])
 def test_a_run_that_cannot_be_shown_is_an_error_however_runs_are_read(
     adopted: dict[str, Any], old: Api, field: str, site: str | None, latency: int

@@ -1,0 +1,108 @@
+"""The alerts of a dashboard, which the database writes, say byte for byte what the standard executor says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import Api, Client, Store
+from tests.test_compiled_texts import NOON, TEXTS, TIMES
+
+WRITTEN = [
+    *("id", "siteId", "appType", "triggerType", "memberId", "runStatus", "errorMessage", "alertStatus"),
+    *("alertChangedBy", "alertChangedAt", "createdAt", "__typename"),
+]
+ALERTS: list[dict[str, Any]] = [
+    *({"error_message": text, "alert_changed_by": text[:200]} for text in TEXTS),
+    *({"created_at": time, "alert_changed_at": time} for time in TIMES),
+    *({"status": word, "trigger_type": "event", "member_id": "m1"} for word in ("timeout", "circuit_open")),
+    *({"alert_status": word} for word in (None, "pending", "acknowledged", "ignored", "snoozed", "")),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alerts(module_store: Store) -> None:
+    """An alert in a site of its own with every value that may be hard to write; and all of them in one."""
+    for number, values in enumerate(ALERTS):
+        alert = {"status": "failed", "created_at": NOON + timedelta(seconds=number), **values}
+        module_store.run(site_id=f"site{number}", **alert)
+        module_store.run(**alert)
+
+
+def both(api: Client, query: str, variables: dict[str, Any] | None = None) -> tuple[bytes, bytes, bool]:
+    """The first answer, which the standard executor gives, a later one, and whether that one was written."""
+    first = api.runner.run(api.post(query, variables))
+    api.runner.run(api.post(query, variables))
+    later, statements = api.watched(api.post(query, variables))
+    return first.content, later.content, any("'{" in statement for statement in statements)
+
+
+def listed(selection: str) -> str:
+    return f"query ($site: ID) {{ dashboard(siteId: $site) {{ recentAlerts {{ {selection} }} }} }}"
+
+
+@pytest.mark.parametrize("field", [*WRITTEN, " ".join(WRITTEN)])
+def test_every_field(module_api: Api, field: str) -> None:
+    first, later, written = both(module_api, listed(field))
+    assert first == later
+    assert b'"errors"' not in first
+    assert written
+
+
+def test_every_value(module_api: Api) -> None:
+    query = listed(" ".join(WRITTEN))
+    for number in range(len(ALERTS)):
+        # A document that is not known yet is run by the standard executor.
+        first, later, written = both(module_api, f"{query} # {number}", {"site": f"site{number}"})
+        assert first == later
+        assert b"alert_" in first
+        assert written
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ dashboard { newest: recentAlerts { a: id b: id kind: __typename } siteId } }",
+        "{ dashboard { recentAlerts { ...F ... on Node { id } } } } fragment F on Alert { siteId id }",
+        "{ dashboard { recentAlerts { id } others: recentAlerts { runStatus createdAt } } }",
+        "{ dashboard { recentAlerts { id @skip(if: true) siteId @include(if: true) } } }",
+        "{ dashboard { recentAlerts { id @skip(if: true) } } }",
+        '{ dashboard(siteId: "nowhere") { recentAlerts { id } } }',
+        "{ dashboard { today { calls } recentAlerts { id } trend { calls } appHealth { appType } } }",
+    ],
+)
+def test_shapes_of_selections(module_api: Api, query: str) -> None:
+    first, later, written = both(module_api, query)
+    assert first == later
+    assert b'"errors"' not in first
+    assert written
+
+
+def test_an_alert_with_its_run_is_left_to_us(module_api: Api) -> None:
+    first, later, written = both(module_api, listed("id runLog { id }"))
+    assert first == later
+    assert not written
+
+
+def test_alerts_of_other_sites_are_not_written(module_api: Api) -> None:
+    query = listed("siteId")
+    for number in (1, 2):
+        reader = module_api.as_key(sites=[f"site{number}"], name=f"site{number}")
+        for _ in range(3):
+            content = reader.runner.run(reader.post(query)).content
+            assert content == b'{"data":{"dashboard":{"recentAlerts":[{"siteId":"site%d"}]}}}' % number
+
+
+def test_an_alert_that_cannot_be_shown_is_the_same_error(api: Api, store: Store) -> None:
+    store.rows("ALTER TABLE biz.ai_run_logs ALTER site_id DROP NOT NULL")
+    store.run(status="failed", site_id=None)
+    store.run(status="failed", created_at=NOON)
+    answers = [api.execute(listed("id siteId")) for _ in range(3)]
+    for answer in answers:
+        assert answer["data"] is None
+        assert [error["path"] for error in answer["errors"]] == [["dashboard", "recentAlerts", 0, "siteId"]]
+    first, later, written = both(api, listed("id"))
+    assert first == later
+    assert written
