@@ -1,7 +1,7 @@
 """The SQL of the product, for the peers and for pgbench: everybody reads the same tables by the same text.
 
-Only the list differs: a resolver by hand reads the columns of the fields it serves, where the product has the
-database write them as JSON. Its LIMIT is a literal, because PostgreSQL plans a LIMIT that is a value anew at
+Only the list and the alerts differ: a resolver by hand reads the columns of the fields it serves, where the
+product has the database write them as JSON. The list's LIMIT is a literal, because PostgreSQL plans a LIMIT that is a value anew at
 every execution, which takes twice as long as the rest of the statement.
 """
 
@@ -111,7 +111,7 @@ async def _sent_for(dsn: str, query: str, rows: int) -> str:
 
 
 def pgbench_dashboard(scope_name: str) -> tuple[str, dict[str, str]]:
-    """The six statements of a whole dashboard in a pipeline, as the product sends them."""
+    """The six statements of a whole dashboard in a pipeline; that of the alerts is the peers'."""
     names = get_args(BlockName)
     shown = Dashboard(cast("Database", None), Limits(), SCOPES[scope_name], ZoneInfo("UTC"), None)
     reads = shown.reads([Block(name, 7) for name in names]).values()
