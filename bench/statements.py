@@ -1,8 +1,8 @@
 """The SQL of the product, for the peers and for pgbench: everybody reads the same tables by the same text.
 
 Only the list and the alerts differ: a resolver by hand reads the columns of the fields it serves, where the
-product has the database write them as JSON. The list's LIMIT is a literal, because PostgreSQL plans a LIMIT that is a value anew at
-every execution, which takes twice as long as the rest of the statement.
+product has the database write them as JSON. The list's LIMIT is a literal, because PostgreSQL plans a LIMIT
+that is a value anew at every execution, which takes twice as long as the rest of the statement.
 """
 
 from __future__ import annotations
