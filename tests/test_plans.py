@@ -19,9 +19,10 @@ ROWS = 200_000
 FILL = f"""
 SET session_replication_role = replica;
 INSERT INTO biz.ai_run_logs
-    (site_id, app_type, member_id, session_id, model, status, error_message, alert_status, tokens_used,
-     latency_ms, trigger_job_id, created_at)
+    (site_id, app_type, member_id, session_id, model, trigger_type, status, error_message, alert_status,
+     tokens_used, latency_ms, trigger_job_id, created_at)
 SELECT 'site' || n % 20, 'app' || n % 50, 'm' || n % 5000, 's' || n % 20000, 'model' || n % 30,
+    'cause' || n % 15,
     CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 97 = 0 THEN 'running' ELSE 'success' END,
     CASE WHEN n % 50 = 0 THEN 'error ' || n END,
     CASE WHEN n % 50 = 0 AND n % 100 = 0 THEN 'acknowledged' END,
@@ -158,6 +159,7 @@ LISTS = {
     "runs of a member": ("runLogs", 'memberId: "m77"', "run_logs_by_member"),
     "runs of a session": ("runLogs", 'sessionId: "s77"', "run_logs_by_session"),
     "runs of a model": ("runLogs", 'model: "model7"', "run_logs_by_model"),
+    "runs of a cause": ("runLogs", 'triggerType: "cause7"', "run_logs_by_trigger_type"),
     "newest alerts": ("alerts", "", "alerts_newest"),
     "alerts of a site": ("alerts", 'siteId: "site0"', "alerts_by_site"),
     "pending alerts": ("alerts", "alertStatus: [PENDING]", "pending_alerts_newest"),
