@@ -154,11 +154,15 @@ def dashboard(scope: Scope, today: datetime) -> dict[str, Statement]:
 
 
 def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
-    """What else must be flat: the longest trend, an estimate, pages, a filter that matches little."""
+    """What else must be flat: the longest trend, an estimate, pages, filters that match little."""
     midnight = today.replace(tzinfo=ZoneInfo("Asia/Kolkata"))
     bounds = [(midnight - timedelta(days=day)).astimezone(UTC) for day in range(89, -2, -1)]
     since, apps = today - timedelta(days=30), [f"app_{number}" for number in range(1, 9)]
-    member = RunLogFilter(member_id="member_77", statuses=("failed",))
+    few = {
+        "one member's failures": RunLogFilter(member_id="member_77", statuses=("failed",)),
+        "a latency that no run had": RunLogFilter(latency_min=10_000_000),
+        "a model that no run had": RunLogFilter(model="retired"),
+    }
     return {
         "trend of 90 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=bounds)),
         "mean tokens of 30 days": lambda c: rollups.mean_tokens_by_app(
@@ -168,7 +172,10 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
             c, scope=scope, wanted=RunLogFilter(), page=PageRequest()
         ),
         "alerts, first page": lambda c: list_alerts(c, scope=scope, wanted=AlertFilter(), page=PageRequest()),
-        "one member's failures": lambda c: list_run_logs(c, scope=scope, wanted=member, page=PageRequest()),
+        **{
+            name: lambda c, w=wanted: list_run_logs(c, scope=scope, wanted=w, page=PageRequest())
+            for name, wanted in few.items()
+        },
     }
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, cast
 
 from db import json_text
-from db.conditions import CREATED_RANGE, present
+from db.conditions import CREATED_RANGE, equal, present
 from db.connection import Read
 from db.json_text import RowsText
 from db.keyset import Page, PageRequest, keyset, page_of
@@ -108,7 +108,7 @@ def _recent(shown: LiteralString) -> SiteStatement:
     )
 
 
-_FRAGMENTS: dict[str, LiteralString] = {"app_type": "app_type = %(app_type)s", **CREATED_RANGE}
+_FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type"), **CREATED_RANGE}
 
 
 def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
@@ -128,7 +128,8 @@ async def list_alerts(
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {{scope}}{conditions}{keys}{order}"
+        f" WHERE {_IS_ALERT} AND {{scope}}{conditions}{keys}{order}",
+        along_index=True,
     )
     return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
 
@@ -138,7 +139,8 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {_IS_ALERT} AND {{scope}}{conditions} LIMIT %(most)s) AS matching",
+        along_index=True,
     )
     return await fetch_count(connection, statement, scope, values | {"most": most})
 

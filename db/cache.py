@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
-from db.conditions import CREATED_RANGE, present, status_among
+from db.conditions import CREATED_RANGE, equal, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count
 from db.scope import Scope, SiteStatement
@@ -59,8 +59,8 @@ _STATUS_WORDS: dict[str, LiteralString] = {"valid": "'valid'", "invalidated": "'
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "cache_type": "cache_type = %(cache_type)s",
-    "target_id": "target_id = %(target_id)s",
+    "cache_type": equal("cache_type"),
+    "target_id": equal("target_id"),
     **CREATED_RANGE,
 }
 
@@ -77,7 +77,8 @@ async def list_cache_entries(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}"
+        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}",
+        along_index=True,
     )
     return page_of(page, await fetch_all(connection, CacheEntryRow, statement, scope, values | key_values))
 

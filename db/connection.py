@@ -119,9 +119,12 @@ class Connection(AsyncConnection[TupleRow]):
         sql: LiteralString,
         values: Mapping[str, Any],
         make_row: Callable[[Sequence[Any]], RowType] = tuple[Any, ...],
+        *,
+        plan_anew: bool = False,
     ) -> list[RowType]:
         """The rows of one statement, each made of its values by `make_row`.
 
+        With `plan_anew` it is not prepared but planned for these very values, which takes some milliseconds.
         Raises psycopg's errors. A task that is cancelled meanwhile cancels the statement in the server.
         """
         if self.pgconn.pipeline_status or not self.autocommit:
@@ -129,7 +132,7 @@ class Connection(AsyncConnection[TupleRow]):
             return [make_row(row) for row in await cursor.fetchall()]
         query, given, types, formats = self._given(sql, values)
         async with self.lock:
-            if self.prepares:
+            if self.prepares and not plan_anew:
                 prepared = self._known((query, types)) or await self._prepare(query, types)
                 self.pgconn.send_query_prepared(prepared.name, given, formats)
             else:

@@ -208,9 +208,12 @@ async def fetch_all(
     statement: SiteStatement,
     scope: Scope,
     parameters: Mapping[str, Any],
+    *,
+    plan_anew: bool = False,
 ) -> list[RowType]:
     """Run a site-owned statement and give its rows as `row`, a NamedTuple with the columns in order."""
-    return await connection.fetch(statement.sql(scope), {**parameters, **scope.parameters()}, _maker(row))
+    values = {**parameters, **scope.parameters()}
+    return await connection.fetch(statement.sql(scope), values, _maker(row), plan_anew=plan_anew)
 
 
 def site_read(
@@ -236,10 +239,16 @@ async def fetch_one(
 
 
 async def fetch_count(
-    connection: Connection, statement: SiteStatement, scope: Scope, parameters: Mapping[str, Any]
+    connection: Connection,
+    statement: SiteStatement,
+    scope: Scope,
+    parameters: Mapping[str, Any],
+    *,
+    plan_anew: bool = False,
 ) -> int:
     """The number that a site-owned counting statement gives."""
-    rows = await connection.fetch(statement.sql(scope), {**parameters, **scope.parameters()})
+    values = {**parameters, **scope.parameters()}
+    rows = await connection.fetch(statement.sql(scope), values, plan_anew=plan_anew)
     return int(rows[0][0]) if rows else 0
 
 

@@ -10,8 +10,9 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from db.conditions import CREATED_RANGE, contains, present, status_among
+from db.conditions import CREATED_RANGE, contains, equal, present, status_among
 from db.errors import InvalidValue
+from db.few_runs import RANGE_CONDITIONS, source_of_few
 from db.json_text import PageText, RowText
 from db.json_text import page as json_page
 from db.keyset import Page, PageRequest, WrittenPage, keyset, page_of, written_page_of
@@ -210,73 +211,105 @@ _STATUS_WORDS: dict[str, LiteralString] = {
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "app_type": "app_type = %(app_type)s",
-    "trigger_type": "trigger_type = %(trigger_type)s",
-    "member_id": "member_id = %(member_id)s",
-    "session_id": "session_id = %(session_id)s",
-    "model": "model = %(model)s",
+    "app_type": equal("app_type"),
+    "trigger_type": equal("trigger_type"),
+    "member_id": equal("member_id"),
+    "session_id": equal("session_id"),
+    "model": equal("model"),
     **CREATED_RANGE,
-    "latency_min": "latency_ms >= %(latency_min)s",
-    "latency_max": "latency_ms <= %(latency_max)s",
-    "tokens_min": "tokens_used >= %(tokens_min)s",
-    "tokens_max": "tokens_used <= %(tokens_max)s",
+    **RANGE_CONDITIONS,
     "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
 }
 
 
-def _conditions(wanted: RunLogFilter) -> tuple[LiteralString, dict[str, Any]]:
+class _Search(NamedTuple):
+    """How the runs that match are found. `few` is where they are looked for, if not in the whole log."""
+
+    conditions: LiteralString = ""
+    values: dict[str, Any] = {}
+    few: LiteralString | None = None
+    plan_anew: bool = False
+
+
+_EVERYWHERE = _Search()
+
+
+async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) -> _Search:
     if wanted is EVERY_RUN:
-        return "", {}
+        return _EVERYWHERE
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.error_contains is not None:
         values["error_contains"] = contains(wanted.error_contains)
-    return status_among(wanted.statuses, _STATUS_WORDS) + sql, values
+    conditions = status_among(wanted.statuses, _STATUS_WORDS) + sql
+    few = await source_of_few(connection, scope, values)
+    return _Search(conditions, values, few, plan_anew=few is None and _has_rival_indexes(scope, wanted))
+
+
+def _has_rival_indexes(scope: Scope, wanted: RunLogFilter) -> bool:
+    """Whether the values decide which of several indexes has the fewest rows to read."""
+    if wanted.member_id is not None or wanted.session_id is not None:
+        # There are so many of either that theirs is the best one, whatever else is given.
+        return False
+    named = (wanted.trigger_type is not None) + (wanted.model is not None)
+    # Site and app together have an index of their own, and so have the alerts of either.
+    others = (scope.sites is not None or wanted.app_type is not None) + (wanted.statuses is not None)
+    return named > 0 and named + others > 1
 
 
 async def list_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
-    rest, values = _page_conditions(wanted, page)
-    statement = SiteStatement(f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE {{scope}}{rest}")
-    return page_of(page, await fetch_all(connection, RunLogRow, statement, scope, values))
+    search = await _search(connection, scope, wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
+        f" WHERE {{scope}}{search.conditions}{keys}{order}",
+        along_index=True,
+    )
+    values = search.values | key_values
+    rows = await fetch_all(connection, RunLogRow, statement, scope, values, plan_anew=search.plan_anew)
+    return page_of(page, rows)
 
 
 async def list_written_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, row: RowText
 ) -> WrittenPage:
     """The same page, written by the database: each run as `row` says."""
-    rest, values = _page_conditions(wanted, page)
-    statement = _select_written(row, rest, page.backward, page.newest_first)
-    (text,) = await fetch_all(connection, PageText, statement, scope, values)
+    search = await _search(connection, scope, wanted)
+    keys, order, key_values = keyset(page)
+    rest = search.conditions + keys + order
+    statement = _select_written(row, search.few, rest, page.backward, page.newest_first)
+    values = search.values | key_values
+    (text,) = await fetch_all(connection, PageText, statement, scope, values, plan_anew=search.plan_anew)
     return written_page_of(page, text)
 
 
-def _page_conditions(wanted: RunLogFilter, page: PageRequest) -> tuple[LiteralString, dict[str, Any]]:
-    conditions, values = _conditions(wanted)
-    keys, order, key_values = keyset(page)
-    return conditions + keys + order, values | key_values
-
-
 @lru_cache(maxsize=256)
-def _select_written(row: RowText, rest: LiteralString, backward: bool, newest_first: bool) -> SiteStatement:
+def _select_written(
+    row: RowText, few: LiteralString | None, rest: LiteralString, backward: bool, newest_first: bool
+) -> SiteStatement:
     return SiteStatement(
         json_page(
             row,
-            f"FROM biz.ai_run_logs WHERE {{scope}}{rest}",
+            f"FROM {few or 'biz.ai_run_logs'} WHERE {{scope}}{rest}",
             backward=backward,
             newest_first=newest_first,
-        )
+        ),
+        along_index=True,
     )
 
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
     """How many runs match, counted no further than `most`."""
-    conditions, values = _conditions(wanted)
+    search = await _search(connection, scope, wanted)
     statement = SiteStatement(
-        f"SELECT count(*) FROM (SELECT FROM biz.ai_run_logs WHERE {{scope}}{conditions} LIMIT %(most)s) AS r"
+        f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
+        f" WHERE {{scope}}{search.conditions} LIMIT %(most)s) AS r",
+        along_index=True,
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    values = search.values | {"most": most}
+    return await fetch_count(connection, statement, scope, values, plan_anew=search.plan_anew)
 
 
 async def get_run_logs(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunLogRow]:

@@ -65,17 +65,22 @@ class SiteStatement:
     `column` is the site column as the statement names it. Equality is used for one site because an index on
     (site_id, created_at, id) then gives its rows in order.
 
+    With `along_index` one site is named in the way of `db.conditions.equal`, so that no other index is taken.
+
     A statement that also reads a roll-up has `{own_scope}` there. The value goes in twice, because the server
     gives a parameter one type, and an adopted table's site column may be of another than ours.
     """
 
-    __slots__ = ("_column", "_sql", "_texts")
+    __slots__ = ("_along_index", "_column", "_sql", "_texts")
 
-    def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
+    def __init__(
+        self, sql: LiteralString, *, column: LiteralString = "site_id", along_index: bool = False
+    ) -> None:
         if "{scope}" not in sql and "{own_scope}" not in sql:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
+        self._along_index = along_index
         self._texts: dict[int, LiteralString] = {}
 
     def sql(self, scope: Scope) -> LiteralString:
@@ -93,5 +98,7 @@ class SiteStatement:
             return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
         one = len(scope.sites) == 1
         condition: LiteralString = " = %(scope_site)s" if one else " = ANY(%(scope_sites)s)"
+        if one and self._along_index:
+            condition += f" AND {self._column} >= %(scope_site)s"
         own: LiteralString = "site_id = %(own_scope_site)s" if one else "site_id = ANY(%(own_scope_sites)s)"
         return self._sql.replace("{scope}", self._column + condition).replace("{own_scope}", own)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from db.conditions import CREATED_RANGE, present, status_among
+from db.conditions import CREATED_RANGE, equal, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import ChildCount, Connection, fetch_all, fetch_count
 from db.scope import Scope, SiteStatement
@@ -179,8 +179,8 @@ _PARENT_TYPES: dict[ParentColumn, LiteralString] = {"retry_of_id": "bigint", "ba
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "event_type": "event_type = %(event_type)s",
-    "member_id": "member_id = %(member_id)s",
+    "event_type": equal("event_type"),
+    "member_id": equal("member_id"),
     "is_forced": "is_forced = %(is_forced)s",
     **CREATED_RANGE,
     "is_unretried": """NOT EXISTS (
@@ -208,7 +208,8 @@ async def list_trigger_jobs(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {{scope}}{conditions}{keys}{order}"
+        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {{scope}}{conditions}{keys}{order}",
+        along_index=True,
     )
     return page_of(page, await fetch_all(connection, TriggerJobRow, statement, scope, values | key_values))
 

@@ -150,10 +150,24 @@ def test_lists_page_by_page(adopted: dict[str, Any], old: Api) -> None:
         ({"sessionId": "5", "appType": "mail", "status": ["TIMEOUT"]}, 6),
         ({"status": ["UNKNOWN"], "triggerType": "event"}, 12),
         ({"tokensUsed": {"min": 50, "max": 59}, "latencyMs": {"min": 510}, "triggerType": "event"}, 9),
+        ({"siteId": "2", "tokensUsed": {"min": 50, "max": 59}, "triggerType": "event"}, 3),
     ],
 )
 def test_filters_work_on_these_types(old: Api, wanted: dict[str, Any], count: int) -> None:
     assert old.data(RUNS, {"filter": wanted})["runLogs"]["totalCount"]["count"] == count
+
+
+def test_a_range_is_looked_for_in_each_site_of_a_caller(old: Api) -> None:
+    caller = old.as_key(sites=["1", "2", "77"])
+    for name in ("tokensUsed", "latencyMs"):
+        wanted = {name: {"min": 0}, "triggerType": "event"}
+        every = [
+            edge["node"] for edge in old.data(RUNS, {"filter": wanted, "first": 100})["runLogs"]["edges"]
+        ]
+        found = caller.data(RUNS.replace(" requestPrompt", ""), {"filter": wanted, "first": 100})["runLogs"]
+        ids = [edge["node"]["id"] for edge in found["edges"]]
+        assert ids == [run["id"] for run in every if run["siteId"] in ("1", "2")]
+        assert 0 < len(ids) == found["totalCount"]["count"] < len(every)
 
 
 def test_jobs_alerts_and_cache_of_a_site(adopted: dict[str, Any], old: Api) -> None:
