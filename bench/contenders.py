@@ -44,6 +44,7 @@ class Contender:
     title: str
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, case: Case) -> Any:
@@ -60,6 +61,10 @@ class Contender:
         if response.status != 200 or answer.get("errors") or not answer.get("data"):
             raise ContenderError(f"{self.title} answers {response.status}: {str(answer)[:300]}")
         return answer["data"]
+
+    def last_words(self) -> str:
+        """The end of what it has written, on one line."""
+        return " ".join(self.log.read_text(errors="replace").split())[-400:]
 
     def resident_kib(self) -> int:
         """The memory that the process holds (RSS), in KiB."""
@@ -189,8 +194,9 @@ def _running(
             stderr=subprocess.STDOUT,
         )
     try:
-        _await_port(process, port, title, log)
-        yield Contender(name, title, port, process, headers or {})
+        contender = Contender(name, title, port, process, log, headers or {})
+        _await_port(contender)
+        yield contender
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -200,11 +206,13 @@ def _running(
             process.wait()
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, title: str, log: Path) -> None:
+def _await_port(contender: Contender) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+    while time.monotonic() < deadline and contender.process.poll() is None:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", contender.port), timeout=1),
+        ):
             return
         time.sleep(0.05)
-    said = " ".join(log.read_text(errors="replace").split())
-    raise ContenderError(f"{title} did not start: {said[-400:]}")
+    raise ContenderError(f"{contender.title} did not start: {contender.last_words()}")

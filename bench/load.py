@@ -30,9 +30,10 @@ wrk.body = file:read("*a")
 file:close()
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('{"requests":%d,"seconds":%f,"p50":%f,"p99":%f,"failed":%d}\\n',
+  io.write(string.format('{"requests":%d,"seconds":%f,"p50":%f,"p99":%f,'
+    .. '"failed":{"connect":%d,"read":%d,"write":%d,"status":%d,"longer than 2 s":%d}}\\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    e.connect + e.read + e.write + e.status + e.timeout))
+    e.connect, e.read, e.write, e.status, e.timeout))
 end
 """
 
@@ -91,11 +92,17 @@ class HttpLoad:
         """One round. Raises LoadError where a request failed."""
         run = self._run_wrk if self._wrk else self._run_autocannon
         sample, failed = run(f"http://127.0.0.1:{contender.port}/graphql", contender, case, seconds)
-        if failed or not sample.requests:
-            raise LoadError(f"{contender.title}, {case.name}: {failed} of {sample.requests} requests failed")
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in failed.items() if count)
+        if kinds or not sample.requests:
+            raise LoadError(
+                f"{contender.title}, {case.name}: of {sample.requests} requests failed {kinds or 'all'};"
+                f" its log ends: {contender.last_words()}"
+            )
         return sample
 
-    def _run_wrk(self, url: str, contender: Contender, case: Case, seconds: float) -> tuple[Sample, int]:
+    def _run_wrk(
+        self, url: str, contender: Contender, case: Case, seconds: float
+    ) -> tuple[Sample, dict[str, int]]:
         body = self._folder / f"{case.name}.json"
         body.write_bytes(case.body)
         script = self._folder / f"{contender.name}-{case.name}.lua"
@@ -110,7 +117,7 @@ class HttpLoad:
 
     def _run_autocannon(
         self, url: str, contender: Contender, case: Case, seconds: float
-    ) -> tuple[Sample, int]:
+    ) -> tuple[Sample, dict[str, int]]:
         program = MERCURIUS / "node_modules" / "autocannon" / "autocannon.js"
         command = [self._node or "node", str(program), "--json", "-n", "-m", "POST", "-c", str(CONNECTIONS)]
         for name, value in request_headers(contender.headers).items():
@@ -120,7 +127,7 @@ class HttpLoad:
         requests = int(shown["requests"]["total"])
         latency = shown["latency"]
         sample = Sample(requests / shown["duration"], latency["p50"], latency["p99"], requests)
-        return sample, int(shown["errors"]) + int(shown["non2xx"])
+        return sample, {"connection": int(shown["errors"]), "status": int(shown["non2xx"])}
 
 
 def find_pgbench() -> str | None:

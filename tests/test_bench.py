@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import threading
 import xml.etree.ElementTree as ElementTree
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 
 from bench import statements
 from bench.cases import CASES, LIST, AnswersDiffer, check_equal
-from bench.load import Figures, Sample, figures_of
+from bench.contenders import Contender
+from bench.load import Figures, HttpLoad, LoadError, Sample, figures_of
 from bench.plot import draw
 from bench.report import Memory, Run, render
 from bench.store import fill
@@ -170,6 +174,24 @@ def test_peers_are_pinned_and_the_lock_names_no_registry(repository: Path) -> No
     packages = json.loads(lock)["packages"]
     assert all(packages[f"node_modules/{name}"]["version"] == number for name, number in pinned.items())
     assert "://" not in lock
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed, and autocannon needs npm")
+def test_a_failed_request_ends_the_comparison_and_says_how_it_failed(tmp_path: Path) -> None:
+    class Broken(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None: ...
+
+    log = tmp_path / "broken.log"
+    log.write_text("begun\nno database\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        contender = Contender("broken", "Broken", server.server_port, cast(Any, None), log)
+        with pytest.raises(LoadError, match=r"Broken, list_20: .* status: [1-9].*ends: begun no database"):
+            HttpLoad(tmp_path, None).run(contender, LIST_20, 1)
+        server.shutdown()
 
 
 def test_pgbench_runs_the_statement_that_the_product_sends(dsn: str) -> None:
