@@ -105,6 +105,7 @@ class Connection(AsyncConnection[TupleRow]):
     """Off behind a pooler that does not carry prepared statements."""
 
     _watched: int | None = None
+    _loop: asyncio.AbstractEventLoop
     _waiter: asyncio.Future[list[PGresult]] | None = None
     _came: list[PGresult]
     _names_given = 0
@@ -138,7 +139,8 @@ class Connection(AsyncConnection[TupleRow]):
             else:
                 prepared = _Prepared(b"", _transformer(self))
                 self.pgconn.send_query_params(query, given, types, formats)
-            return prepared.made(await self._result(), make_row)
+            results = await self._results()
+            return prepared.made(_checked(results[-1]), make_row)
 
     async def read(self, read: Read[ResultType]) -> ResultType:
         """The result of one statement. Raises psycopg's errors."""
@@ -220,12 +222,12 @@ class Connection(AsyncConnection[TupleRow]):
         if self.pgconn.flush():
             # More than the socket takes at once.
             await self.wait(send(self.pgconn))
-        loop = asyncio.get_running_loop()
         if self._watched is None:
             self._watched = self.pgconn.socket
-            loop.add_reader(self._watched, self._on_readable)
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._watched, self._on_readable)
         self._came = []
-        self._waiter = loop.create_future()
+        self._waiter = self._loop.create_future()
         try:
             return await self._waiter
         except asyncio.CancelledError:
@@ -312,5 +314,5 @@ class Connection(AsyncConnection[TupleRow]):
     def _unwatch(self) -> None:
         # By its number, for libpq does not name the socket of a connection that is lost.
         if self._watched is not None:
-            asyncio.get_running_loop().remove_reader(self._watched)
+            self._loop.remove_reader(self._watched)
             self._watched = None

@@ -7,7 +7,7 @@ and has a statement timeout.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -202,7 +202,7 @@ class _Lease:
         raise_translated(error)
 
 
-async def fetch_all(
+def fetch_all(
     connection: Connection,
     row: type[RowType],
     statement: SiteStatement,
@@ -210,10 +210,10 @@ async def fetch_all(
     parameters: Mapping[str, Any],
     *,
     plan_anew: bool = False,
-) -> list[RowType]:
+) -> Awaitable[list[RowType]]:
     """Run a site-owned statement and give its rows as `row`, a NamedTuple with the columns in order."""
     values = {**parameters, **scope.parameters()}
-    return await connection.fetch(statement.sql(scope), values, _maker(row), plan_anew=plan_anew)
+    return connection.fetch(statement.sql(scope), values, _maker(row), plan_anew=plan_anew)
 
 
 def site_read(

@@ -145,7 +145,7 @@ class Engine:
         if not prepared.page_variables:
             return prepared.cost
         sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
-        key = tuple(_size_key(sizes, name) for name in prepared.page_variables)
+        key = tuple([_size_key(sizes, name) for name in prepared.page_variables])
         cost = prepared.costs.get(key)
         if cost is None:
             cost = self._measure_with(prepared, sizes)

@@ -19,16 +19,15 @@ from graph.execution import Engine, Result
 from graph.interruptions import ClientGone, Clock, RequestWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
+from graph.protocol import CLOSE
 from graph.replies import FIXED_HEADERS, Replies, Reply
 
 log = logging.getLogger(__name__)
 
 ALLOW = (b"allow", b"GET, HEAD, POST, OPTIONS")
 ALLOW_POST = (b"allow", b"POST")
-CLOSE = (b"connection", b"close")
-"""What is left of a body that was refused must not be read as the next request."""
-
 LEFT_UNREAD = (ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT)
+"""What is left of a body that was refused must not be read as the next request."""
 
 
 class CallerContext(Protocol):
@@ -118,20 +117,17 @@ class GraphQLEndpoint(Generic[ContextT]):
 
     async def _run(self, parameters: Parameters, scope: Scope, *, reads_only: bool) -> Result:
         context = await self._get_context(HTTPConnection(scope))
+        engine = self._engine
         try:
-            return await self._run_as(context, parameters, reads_only)
+            query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
+            prepared = engine.prepare(
+                query, parameters.operation_name, may_introspect=context.allow_introspection
+            )
+            if reads_only and prepared.operation_type is OperationType.MUTATION:
+                raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Mutations are sent with POST.")
+            result = await engine.execute(prepared, parameters.variables, context)
         finally:
             context.close()
-
-    async def _run_as(self, context: ContextT, parameters: Parameters, reads_only: bool) -> Result:
-        engine = self._engine
-        query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
-        prepared = engine.prepare(
-            query, parameters.operation_name, may_introspect=context.allow_introspection
-        )
-        if reads_only and prepared.operation_type is OperationType.MUTATION:
-            raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Mutations are sent with POST.")
-        result = await engine.execute(prepared, parameters.variables, context)
         if parameters.extensions is not None and parameters.extensions.get("cost") is True:
             cost = {
                 "requested": engine.cost(prepared, parameters.variables or {}),

@@ -9,6 +9,7 @@ import orjson
 from graph.errors import ErrorCode, RequestRefused, refusal
 
 MAX_URL_PARAMETERS = 32
+_KINDS = {"query": str, "operationName": str, "variables": dict, "extensions": dict, "documentId": str}
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ def parameters_of_body(body: bytes) -> Parameters:
         raise _bad("Batches are not supported: send one operation for each request.")
     if not isinstance(content, dict):
         raise _bad("The body must be a JSON object.")
-    return _checked(cast("dict[str, object]", content))
+    return _checked(cast("dict[str, Any]", content))
 
 
 def parameters_of_url(query_string: bytes) -> Parameters:
@@ -49,7 +50,7 @@ def parameters_of_url(query_string: bytes) -> Parameters:
     texts = dict(pairs)
     if len(texts) != len(pairs):
         raise _bad("A parameter of the URL is given twice.")
-    content: dict[str, object] = dict(texts)
+    content: dict[str, Any] = dict(texts)
     for name in ("variables", "extensions"):
         if name in texts:
             content[name] = _json(name, texts[name]) if texts[name] else None
@@ -63,28 +64,19 @@ def _json(name: str, text: str) -> object:
         raise _bad(f"The parameter {name} is not JSON: {error.msg}.") from None
 
 
-def _checked(content: dict[str, object]) -> Parameters:
+def _checked(content: dict[str, Any]) -> Parameters:
+    for name, value in content.items():
+        kind = _KINDS.get(name)
+        if kind is not None and value is not None and not isinstance(value, kind):
+            raise _bad(f"The parameter {name} must be {'a string' if kind is str else 'an object'}.")
+    get = content.get
     return Parameters(
-        query=_text(content, "query"),
-        operation_name=_text(content, "operationName") or None,
-        variables=_object(content, "variables"),
-        extensions=_object(content, "extensions"),
-        document_id=_text(content, "documentId") or None,
+        get("query"),
+        get("operationName") or None,
+        get("variables"),
+        get("extensions"),
+        get("documentId") or None,
     )
-
-
-def _text(content: dict[str, object], name: str) -> str | None:
-    value = content.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise _bad(f"The parameter {name} must be a string.")
-
-
-def _object(content: dict[str, object], name: str) -> dict[str, Any] | None:
-    value = content.get(name)
-    if value is None or isinstance(value, dict):
-        return cast("dict[str, Any] | None", value)
-    raise _bad(f"The parameter {name} must be an object.")
 
 
 def _bad(message: str) -> RequestRefused:

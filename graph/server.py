@@ -18,7 +18,6 @@ from db.migrate import apply_migrations
 from db.pool import Database
 from graph.config import Settings, SettingsError, pass_on
 from graph.greeting import greeting
-from graph.protocol import Protocol
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -124,7 +123,7 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
         factory=True,
         workers=workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=Protocol,
+        http="httptools",
         ws="none",
         log_config=_logging(settings.log_level),
         access_log=False,

@@ -61,7 +61,8 @@ class Authentication:
         """The caller of an API key, at its address; None where the key is unknown, expired or revoked."""
         if not is_key(key):
             return None
-        found = await self._find(hash_of(key), self._look_up_key)
+        key_hash = hash_of(key)
+        found = self._known(key_hash) or await self._find(key_hash, self._look_up_key)
         if found is None:
             return None
         if found.key_id is not None:
@@ -72,7 +73,8 @@ class Authentication:
         """The caller of a browser's session, at its address; None where it is unknown or over."""
         if not is_token(secret):
             return None
-        found = await self._find(hash_of(secret), self._look_up_session)
+        secret_hash = hash_of(secret)
+        found = self._known(secret_hash) or await self._find(secret_hash, self._look_up_session)
         return found.caller_at(address) if found else None
 
     def forget(self) -> None:
@@ -119,9 +121,6 @@ class Authentication:
     async def _find(
         self, secret_hash: bytes, look_up: Callable[[Connection, bytes], Awaitable[_Remembered | None]]
     ) -> _Remembered | None:
-        found = self._remembered.get(secret_hash)
-        if found is not None and self._holds(found):
-            return found
         changes = self._changes
         async with self._database.connection() as connection:
             found = await look_up(connection, secret_hash)
@@ -131,10 +130,11 @@ class Authentication:
             self._remembered[secret_hash] = found
         return found
 
-    def _holds(self, found: _Remembered) -> bool:
-        if time.monotonic() >= found.until:
-            return False
-        return found.expires_at is None or found.expires_at > datetime.now(UTC)
+    def _known(self, secret_hash: bytes) -> _Remembered | None:
+        found = self._remembered.get(secret_hash)
+        if found is None or time.monotonic() >= found.until:
+            return None
+        return found if found.expires_at is None or found.expires_at > datetime.now(UTC) else None
 
     async def _look_up_key(self, connection: Connection, key_hash: bytes) -> _Remembered | None:
         row = await find_key(connection, key_hash=key_hash)
