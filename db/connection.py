@@ -80,13 +80,27 @@ def _checked(result: PGresult) -> PGresult:
     raise error_from_result(result)
 
 
-class Read(NamedTuple, Generic[ResultType]):
-    """A statement to be run: its rows are made by `make_row`, and `finish` makes the result of them."""
+class _Given(NamedTuple):
+    """A numbered statement, its values as libpq takes them, their types and formats."""
+
+    query: bytes
+    values: Sequence[Buffer | None] = ()
+    types: tuple[int, ...] = ()
+    formats: Sequence[Format] | None = None
+
+
+@dataclass(slots=True)
+class Read(Generic[ResultType]):
+    """A statement to be run: its rows are made by `make_row`, and `finish` makes the result of them.
+
+    It may be run again, on any connection of the pool: what was `given` to libpq is remembered.
+    """
 
     sql: LiteralString
     values: Mapping[str, Any]
     make_row: Callable[[Sequence[Any]], Any]
     finish: Callable[[list[Any]], ResultType]
+    given: _Given | None = None
 
     def then(self, function: Callable[[ResultType], OtherType]) -> Read[OtherType]:
         """The same statement, its result made into another one."""
@@ -151,7 +165,7 @@ class Connection(AsyncConnection[TupleRow]):
 
         Raises the error of the first that fails, and then gives none. Not for use within psycopg's pipeline.
         """
-        given = [self._given(read.sql, read.values) for read in reads]
+        given = [read.given or self._remembered(read) for read in reads]
         async with self.lock:
             prepared = await self._prepare_all([(query, types) for query, _, types, _ in given])
             self.pgconn.enter_pipeline_mode()
@@ -171,16 +185,17 @@ class Connection(AsyncConnection[TupleRow]):
                 for read, statement, result in zip(reads, prepared, results, strict=True)
             ]
 
-    def _given(
-        self, sql: str, values: Mapping[str, Any]
-    ) -> tuple[bytes, Sequence[Buffer | None], tuple[int, ...], Sequence[Format] | None]:
-        """The numbered statement, its values as libpq takes them, their types and formats."""
+    def _remembered(self, read: Read[Any]) -> _Given:
+        given = read.given = self._given(read.sql, read.values)
+        return given
+
+    def _given(self, sql: str, values: Mapping[str, Any]) -> _Given:
         query, names = numbered(sql)
         if not names:
-            return query, (), (), None
+            return _Given(query)
         dumper = self._values
         given = dumper.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
-        return query, given, dumper.types or (), dumper.formats
+        return _Given(query, given, dumper.types or (), dumper.formats)
 
     async def _prepare_all(self, wanted: Sequence[tuple[bytes, tuple[int, ...]]]) -> list[_Prepared]:
         if not self.prepares:

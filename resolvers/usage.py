@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -23,13 +23,13 @@ class Totals:
 
 
 class Usage:
-    """The runs of each period between two neighbours of `bounds`, which ascend."""
+    """The runs of each period between two neighbours of some bounds, whose `places` ascend with them."""
 
     __slots__ = ("_periods", "_places")
 
-    def __init__(self, bounds: Sequence[datetime], rows: Iterable[PeriodUsage]) -> None:
-        self._places = {bound: place for place, bound in enumerate(bounds)}
-        self._periods = [Totals({}) for _ in bounds[1:]]
+    def __init__(self, places: Mapping[datetime, int], rows: Iterable[PeriodUsage]) -> None:
+        self._places = places
+        self._periods = [Totals({}) for _ in range(len(places) - 1)]
         for place, status, calls, tokens, timed, latency_ms_sum in rows:
             period = self._periods[place]
             period.calls[status] = calls
@@ -49,4 +49,7 @@ class Usage:
 def usage_of(scope: Scope, bounds: Iterable[datetime]) -> Read[Usage]:
     """The usage of every period between any two of the bounds, which may come in any order."""
     ordered = sorted(set(bounds))
-    return usage_by_period(scope=scope, bounds=ordered).then(partial(Usage, ordered))
+    places = {bound: place for place, bound in enumerate(ordered)}
+    # As plain tuples, since each row is taken apart at once.
+    read = replace(usage_by_period(scope=scope, bounds=ordered), make_row=tuple)
+    return read.then(partial(Usage, places))
