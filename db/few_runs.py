@@ -17,7 +17,9 @@ from db.scope import Scope, SiteStatement
 FEW = 10_000
 """More runs than this lie close enough together in time. Not less than what a total is counted to."""
 
-_MORE = cast(LiteralString, str(FEW + 1))
+_COUNTED = cast(LiteralString, str(FEW + 1))
+# With room for runs that come after the count.
+_READ = cast(LiteralString, str(2 * FEW))
 
 _RANGES: dict[LiteralString, dict[str, LiteralString]] = {
     "latency_ms": {
@@ -51,7 +53,7 @@ async def source_of_few(
         # The columns of the index alone, so that no row of the log is read.
         source = _source(f"site_id, {column}", column, present, one_site).sql(scope)
         count = SiteStatement(
-            f"SELECT count(*) FROM (SELECT FROM {source} WHERE {{scope}} LIMIT {_MORE}) AS r"
+            f"SELECT count(*) FROM (SELECT FROM {source} WHERE {{scope}} LIMIT {_COUNTED}) AS r"
         )
         if await fetch_count(connection, count, scope, given) <= FEW:
             return _source("*", column, present, one_site).sql(scope)
@@ -63,7 +65,7 @@ def _source(
     selected: LiteralString, column: LiteralString, conditions: tuple[LiteralString, ...], one_site: bool
 ) -> SiteStatement:
     # The order leaves PostgreSQL no other index than that of the site and the column.
-    rest: LiteralString = f"{{scope}} AND {' AND '.join(conditions)} ORDER BY {column} LIMIT {_MORE}"
+    rest: LiteralString = f"{{scope}} AND {' AND '.join(conditions)} ORDER BY {column} LIMIT {_READ}"
     if one_site:
         return SiteStatement(f"(SELECT {selected} FROM biz.ai_run_logs WHERE {rest}) AS run")
     # It has the rows of one site in order, so this goes from site to site; adopted rows may be of none.
