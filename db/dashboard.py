@@ -26,8 +26,8 @@ def _newest_of(apps: LiteralString) -> SiteStatement:
 
     The app is named three times, so that the planner expects few rows and takes the index by app. It thinks
     every app as busy as the others, and would go through the log from its end to the newest run of each:
-    through months of it for an app that was retired. (See `db.conditions.equal`; of one row each, no sort of
-    many can come of expecting too few.)
+    through months of it for an app that was retired. `db.conditions.equal` says it only twice, because who
+    expects too few rows sorts them all; here one row is wanted of each app.
     """
     return SiteStatement(
         f"""

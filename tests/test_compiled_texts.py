@@ -59,7 +59,8 @@ def both(api: Client, query: str, variables: dict[str, Any] | None = None) -> tu
     api.runner.run(api.post(query, variables))
     later, statements = api.watched(api.post(query, variables))
     *counts, statement = statements
-    assert all("count(*)" in count for count in counts)
+    # A range of numbers is counted first.
+    assert ["count(*)" in count for count in counts] == [True] * ("tokensUsed" in str(variables))
     return first.content, later.content, statement
 
 

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from db.connection import Connection, numbered
 from db.few_runs import FEW
+from graph.pagination import EXACT_TOTAL
 from tests.conftest import Api, Client, Store
 
 COLUMNS = "site_id, app_type, model, trigger_type, status, alert_status, tokens_used, latency_ms, created_at"
@@ -188,6 +189,10 @@ def test_one_run_unlike_all_others_is_found_without_them(
             assert read(api, "runLogs", condition, at_most=100, total=True) == 1
         assert read(api, "runLogs", 'siteId: "site1"', at_most=100) == 20
         assert read(api, "runLogs", 'model: "model1"', at_most=100) == 20
+
+
+def test_a_total_is_counted_no_further_than_few_runs_are() -> None:
+    assert FEW >= EXACT_TOTAL
 
 
 def test_nothing_is_found_in_a_range_without_runs(api: Api, read: Callable[..., int]) -> None:
