@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import LiteralString, NamedTuple, cast
+from typing import Literal, LiteralString, NamedTuple, TypeAlias, cast
 
 NOT_SHOWN = "\x01"
 """Stands for a row that cannot be shown; no text of JSON holds this character."""
@@ -74,18 +74,26 @@ def json_object(members: Sequence[tuple[str, LiteralString]]) -> LiteralString:
 
 
 class PageText(NamedTuple):
-    """What `page` gives: the rows' cursors with blanks between them, and the array's items with commas."""
+    """What `page` gives: how many rows, the array's items with commas, and the rows' cursors with blanks.
 
-    cursors: str | None
+    There are no `cursors` where the items hold them.
+    """
+
+    size: int
     items: str | None
+    cursors: str | None
+
+
+CursorMember: TypeAlias = Literal["first", "last"] | None
+"""Which member of an item is its cursor, if it stands where it can be found."""
 
 
 class RowText(NamedTuple):
-    """How a row is written: its object; in a page its cursor too, and its item of `cursor` and `object`."""
+    """How a row is written: its `item` of the array, and its `cursor` in a page."""
 
-    object: LiteralString
+    item: LiteralString
     cursor: LiteralString = ""
-    item: LiteralString = "object"
+    cursor_member: CursorMember = None
 
 
 def page(row: RowText, source: LiteralString, *, backward: bool, newest_first: bool) -> LiteralString:
@@ -97,9 +105,13 @@ def page(row: RowText, source: LiteralString, *, backward: bool, newest_first: b
     keys: LiteralString = ", created_at, id" if backward else ""
     way: LiteralString = "DESC" if newest_first else "ASC"
     turned: LiteralString = f" ORDER BY created_at {way}, id {way}" if backward else ""
+    # Written once, where it is a member of the item: that saves a tenth of the statement.
+    apart = row.cursor_member is None
+    column: LiteralString = f"{row.cursor} AS cursor, " if apart else ""
+    cursors: LiteralString = f"string_agg(cursor, ' '{turned})" if apart else "NULL"
     return (
-        f"SELECT string_agg(cursor, ' '{turned}), string_agg(coalesce({row.item}, chr(1)), ','{turned})"
-        f" FROM (SELECT {row.cursor} AS cursor, {row.object} AS object{keys} {source}) AS run"
+        f"SELECT count(*), string_agg(coalesce(item, chr(1)), ','{turned}), {cursors}"
+        f" FROM (SELECT {column}{row.item} AS item{keys} {source}) AS run"
     )
 
 

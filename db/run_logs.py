@@ -282,7 +282,7 @@ async def list_written_run_logs(
     statement = _select_written(row, search.few, rest, page.backward, page.newest_first)
     values = search.values | key_values
     (text,) = await fetch_all(connection, PageText, statement, scope, values, plan_anew=search.plan_anew)
-    return written_page_of(page, text)
+    return written_page_of(page, text, row.cursor_member)
 
 
 @lru_cache(maxsize=256)

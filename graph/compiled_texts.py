@@ -108,7 +108,7 @@ def _array_text(
     item_type = get_nullable_type(list_type.of_type) if is_list_type(list_type) else None
     if not is_object_type(item_type):
         raise NotPlain
-    return RowText(_members(scope, item_type, details, lambda field, _: _field_text(field, written.columns)))
+    return RowText(_object_text(scope, written, item_type, details))
 
 
 def _edge_text(
@@ -120,25 +120,31 @@ def _edge_text(
 ) -> RowText:
     """How an edge is written: its own fields around the one object that it holds."""
     objects: list[LiteralString] = []
+    own = json_text.quoted(cursor)
 
     def part(definition: GraphQLField, nodes: FieldDetailsList) -> LiteralString:
         written_as = _written_as(definition)
         if written_as == "cursor":
-            return json_text.quoted("cursor")
-        if written_as != "object" or objects:
-            raise NotPlain
+            return own
         node_type = get_nullable_type(definition.type)
-        if not is_object_type(node_type):
+        if written_as != "object" or objects or not is_object_type(node_type):
             raise NotPlain
-        objects.append(
-            _members(scope, node_type, nodes, lambda field, _: _field_text(field, written.columns))
-        )
-        return "object"
+        objects.append(_object_text(scope, written, node_type, nodes))
+        return objects[0]
 
-    item = _members(scope, type_, details, part)
+    members = _members(scope, type_, details, part)
     if not objects:
         raise NotPlain
-    return RowText(objects[0], cursor, item)
+    place = "first" if members[0][1] == own else "last" if members[-1][1] == own else None
+    return RowText(json_text.json_object(members), cursor, place)
+
+
+def _object_text(
+    scope: Scope, written: WrittenRows, type_: GraphQLObjectType, details: FieldDetailsList
+) -> LiteralString:
+    """The JSON object of what is selected of a row."""
+    members = _members(scope, type_, details, lambda field, _: _field_text(field, written.columns))
+    return json_text.json_object(members)
 
 
 def _members(
@@ -146,8 +152,8 @@ def _members(
     type_: GraphQLObjectType,
     details: FieldDetailsList,
     text_of: Callable[[GraphQLField, FieldDetailsList], LiteralString],
-) -> LiteralString:
-    """The JSON object of what is selected of a type."""
+) -> list[tuple[str, LiteralString]]:
+    """The members of the JSON object of what is selected of a type."""
     members: list[tuple[str, LiteralString]] = []
     for response_name, nodes in scope.collect_subfields(type_, details).grouped_field_set.items():
         node = nodes[0].node
@@ -158,7 +164,7 @@ def _members(
             members.append((response_name, json_text.constant(type_.name)))
         else:
             members.append((response_name, text_of(definition, nodes)))
-    return json_text.json_object(members)
+    return members
 
 
 def _field_text(definition: GraphQLField, columns: Mapping[str, LiteralString]) -> LiteralString:

@@ -95,6 +95,19 @@ def test_a_field_that_no_column_holds_leaves_the_row_to_us(module_api: Api, fiel
         "fragment F on RunLog { kind: __typename siteId id }",
         "{ runLogs(first: 1) { __typename edges { __typename cursor node { id } } } }",
         "{ runLogs(last: 3) { edges { node { id } } pageInfo { hasPreviousPage startCursor } } }",
+        *[
+            f"{{ runLogs({page}) {{ edges {{ {edge} }} pageInfo {{ startCursor endCursor hasNextPage"
+            " hasPreviousPage } } }"
+            for page in ("first: 3", "last: 3", "first: 1", "last: 1", "first: 100", "last: 100")
+            for edge in (
+                "cursor node { cursor: memberId model }",
+                "at: cursor __typename node { status }",
+                "node { cursor: memberId model } cursor",
+                "a: cursor node { id } b: cursor",
+                "__typename cursor node { id }",
+                "node { id } cursor __typename",
+            )
+        ],
         '{ runLogs(filter: {siteId: "nowhere"}) { edges { node { id } } pageInfo { endCursor } } }',
         "{ runLogs { edges { node { id @skip(if: true) model @include(if: true) } } } }",
         "{ runLogs { edges { node { id @skip(if: true) } } } }",

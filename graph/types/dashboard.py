@@ -154,7 +154,7 @@ def _budget(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[budget_cases.
 
 def _alerts(root: strawberry.Parent[cases.Dashboard], info: Info) -> Awaitable[list[AlertRow] | str | None]:
     row = info.context.row_text
-    return root.block("alerts", written=row.object if row else None)
+    return root.block("alerts", written=row.item if row else None)
 
 
 def _time_zone(root: strawberry.Parent[cases.Dashboard]) -> str:
