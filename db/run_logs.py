@@ -235,8 +235,6 @@ _EVERYWHERE = _Search()
 
 
 async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) -> _Search:
-    if wanted is EVERY_RUN:
-        return _EVERYWHERE
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.error_contains is not None:
         values["error_contains"] = contains(wanted.error_contains)
@@ -260,7 +258,7 @@ async def list_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
-    search = await _search(connection, scope, wanted)
+    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
@@ -276,7 +274,7 @@ async def list_written_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, row: RowText
 ) -> WrittenPage:
     """The same page, written by the database: each run as `row` says."""
-    search = await _search(connection, scope, wanted)
+    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
     keys, order, key_values = keyset(page)
     rest = search.conditions + keys + order
     statement = _select_written(row, search.few, rest, page.backward, page.newest_first)
@@ -302,7 +300,7 @@ def _select_written(
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
     """How many runs match, counted no further than `most`."""
-    search = await _search(connection, scope, wanted)
+    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
     statement = SiteStatement(
         f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
         f" WHERE {{scope}}{search.conditions} LIMIT %(most)s) AS r",

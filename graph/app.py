@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import ceil
 from typing import Any
@@ -49,15 +49,18 @@ class Application(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        await self.serving(scope, receive, send)
+
+    def serving(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """The same, for a caller that needs no coroutine around it."""
         # With a prefix of a proxy's the route is found by Starlette.
         if scope["type"] == "http" and scope["path"] == PATH:
             scope["app"] = self
-            await self._endpoint(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return self._endpoint(scope, receive, send)
+        return super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings | None = None, database: Database | None = None) -> Starlette:
+def create_app(settings: Settings | None = None, database: Database | None = None) -> Application:
     """The application; settings come from the environment where none are given.
 
     The database's migrations must have been applied, as `runglass serve` and `runglass migrate` do.

@@ -49,7 +49,13 @@ class Gate:
             value.decode("latin-1") for name, value in connection.scope["headers"] if name == AUTHORIZATION
         ]
         if given:
-            return await self._by_header(given, address)
+            secret = _bearer(given)
+            if not secret.startswith(KEY_MARK):
+                return await self._by_token(secret, address)
+            caller = await self.authentication.by_key(secret, address)
+            if caller is None:
+                raise _unauthenticated()
+            return caller
         secret = session_secret(connection)
         if secret is None:
             raise _unauthenticated()
@@ -60,16 +66,7 @@ class Gate:
             raise _unauthenticated()
         return caller
 
-    async def _by_header(self, given: list[str], address: str | None) -> Caller:
-        scheme, _, secret = given[0].partition(" ")
-        secret = secret.strip()
-        if len(given) > 1 or scheme.lower() != "bearer":
-            raise _unauthenticated()
-        if secret.startswith(KEY_MARK):
-            caller = await self.authentication.by_key(secret, address)
-            if caller is None:
-                raise _unauthenticated()
-            return caller
+    async def _by_token(self, secret: str, address: str | None) -> Caller:
         if self._tokens is None:
             raise _unauthenticated()
         try:
@@ -77,6 +74,14 @@ class Gate:
         except InvalidToken as error:
             log.info("a token was refused: %s", error)
             raise _unauthenticated() from None
+
+
+def _bearer(given: list[str]) -> str:
+    """The secret of a request's only Authorization header. Raises ApiError UNAUTHENTICATED for another."""
+    scheme, _, secret = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise _unauthenticated()
+    return secret.strip()
 
 
 def address_of(connection: HTTPConnection) -> str | None:

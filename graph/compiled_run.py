@@ -207,18 +207,20 @@ class DirectRun:
         self, variables: dict[str, Any], context_value: Any, root_value: Any
     ) -> tuple[dict[str, Any] | None, Outcome | None]:
         """The query's data; or None, and what the resolver gave if it was called."""
-        request = _Request(variables, context_value, root_value)
+        field, request = self._field, _Request(variables, context_value, root_value)
         try:
-            value = await self._field.value(root_value, request)
+            value = await field.value(root_value, request)
         except Fallback:
             return None, None
         except Exception as error:
             return None, Outcome(None, error)
         try:
-            return {self._field.name: await self._field.completed(value, request)}, None
+            if field.complete is not None:
+                return {field.name: field.complete(value)}, None
+            return {field.name: await field.completed(value, request)}, None
         except (Exception, Fallback):
             # Rows that the store wrote are of no use to the standard executor.
-            return None, Outcome(value) if self._field.row is None else None
+            return None, Outcome(value) if field.row is None else None
 
 
 def plan_run(

@@ -144,10 +144,10 @@ class Engine:
         """The operation's cost with these variables. Raises `RequestRefused` when it is above the limit."""
         if not prepared.page_variables:
             return prepared.cost
-        sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
-        key = tuple([_size_key(sizes, name) for name in prepared.page_variables])
+        key = tuple([_size_key(variables, name) for name in prepared.page_variables])
         cost = prepared.costs.get(key)
         if cost is None:
+            sizes = {name: variables[name] for name in prepared.page_variables if name in variables}
             cost = self._measure_with(prepared, sizes)
             if len(prepared.costs) >= COSTS_PER_OPERATION:
                 prepared.costs.clear()

@@ -19,7 +19,7 @@ from graph.execution import Engine, Result
 from graph.interruptions import ClientGone, Clock, RequestWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
-from graph.protocol import CLOSE
+from graph.protocol import CLOSE, take_body
 from graph.replies import FIXED_HEADERS, Replies, Reply
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,13 @@ class GraphQLEndpoint(Generic[ContextT]):
             with RequestWatch(self._clock, receive) as watch:
                 if method == "POST":
                     watch.limit(self._body_timeout, _body_late)
-                    parameters = parameters_of_body(await self._body(head, receive))
+                    self._check_body(head)
+                    body = take_body(receive)
+                    if body is None:
+                        body = await self._received(receive)
+                    elif len(body) > self._max_body_bytes:
+                        raise self._too_large()
+                    parameters = parameters_of_body(body)
                 else:
                     parameters = parameters_of_url(scope["query_string"])
                 watch.limit(self._engine.limits.timeout_seconds, self._operation_late)
@@ -145,13 +151,12 @@ class GraphQLEndpoint(Generic[ContextT]):
             extra.append(CLOSE)
         return self._replies.refused(refused, media, *extra)
 
-    async def _body(self, head: Head, receive: Receive) -> bytes:
+    def _check_body(self, head: Head) -> None:
         if not is_json(head.content_type) or head.content_encoding not in (None, b"identity"):
             message = "Send the parameters as application/json in UTF-8, not compressed."
             raise refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
         if head.content_length > self._max_body_bytes:
             raise self._too_large()
-        return await self._received(receive)
 
     async def _received(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []

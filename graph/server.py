@@ -6,10 +6,11 @@ import asyncio
 import gc
 import logging
 import logging.config
+import os
 import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -17,10 +18,8 @@ from uvicorn.supervisors import Multiprocess
 from db.migrate import apply_migrations
 from db.pool import Database
 from graph.config import Settings, SettingsError, pass_on
+from graph.connections import HttpProtocol, TrustedProxies
 from graph.greeting import greeting
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ async def _greet(settings: Settings, listener: socket.socket, *, demo: bool) -> 
     sys.stdout.flush()
 
 
-def load_app() -> Starlette:
+def load_app() -> TrustedProxies:
     """The application, in a process that does nothing but serve it; uvicorn calls this.
 
     Looking for garbage while modules are loaded costs a tenth of the start and finds little. What is loaded
@@ -109,7 +108,8 @@ def load_app() -> Starlette:
     try:
         from graph.app import create_app
 
-        return create_app()
+        serving: Any = create_app().serving
+        return TrustedProxies(serving, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
     finally:
         gc.freeze()
         gc.enable()
@@ -123,11 +123,13 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
         factory=True,
         workers=workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        interface="asgi3",
+        http=HttpProtocol,
         ws="none",
         log_config=_logging(settings.log_level),
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # TrustedProxies does that
         date_header=False,
         timeout_graceful_shutdown=10,
     )

@@ -59,10 +59,10 @@ class Authentication:
 
     async def by_key(self, key: str, address: str | None) -> Caller | None:
         """The caller of an API key, at its address; None where the key is unknown, expired or revoked."""
-        if not is_key(key):
-            return None
         key_hash = hash_of(key)
-        found = self._known(key_hash) or await self._find(key_hash, self._look_up_key)
+        found = self._known(key_hash)
+        if found is None and is_key(key):
+            found = await self._find(key_hash, self._look_up_key)
         if found is None:
             return None
         if found.key_id is not None:
@@ -71,10 +71,10 @@ class Authentication:
 
     async def by_session(self, secret: str, address: str | None) -> Caller | None:
         """The caller of a browser's session, at its address; None where it is unknown or over."""
-        if not is_token(secret):
-            return None
         secret_hash = hash_of(secret)
-        found = self._known(secret_hash) or await self._find(secret_hash, self._look_up_session)
+        found = self._known(secret_hash)
+        if found is None and is_token(secret):
+            found = await self._find(secret_hash, self._look_up_session)
         return found.caller_at(address) if found else None
 
     def forget(self) -> None:

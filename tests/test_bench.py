@@ -201,4 +201,4 @@ def test_pgbench_runs_the_statement_that_the_product_sends(dsn: str) -> None:
     assert '"latencyMs"' in script
     assert not re.search(r":[A-Za-z]", script.replace("::", ""))
     with psycopg.connect(dsn) as connection:
-        assert connection.execute(script).fetchall() == [(None, None)]  # type: ignore[call-overload]
+        assert connection.execute(script).fetchall() == [(0, None, None)]  # type: ignore[call-overload]

@@ -76,7 +76,7 @@ from graph.server import load_app
 app = load_app()
 print(gc.isenabled(), gc.get_freeze_count() > 50_000, type(app).__name__)
 """
-    assert run(repository, code).split() == ["True", "True", "Application"]
+    assert run(repository, code).split() == ["True", "True", "TrustedProxies"]
 
 
 def test_the_start_is_measured(dsn: str) -> None:

@@ -9,14 +9,14 @@ import pytest
 import uvicorn
 from starlette.requests import HTTPConnection
 
+from graph.connections import HttpProtocol
 from graph.limits import Limits
 from tests.http.server import Context, build_app, build_engine, code_of, send
 
 BODY = b'{"query":"{ a: hang b: hang plainJobs { id } }"}'
-REQUEST = (
-    b"POST /graphql HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    % len(BODY)
-)
+LARGE = BODY + b" " * 70_000
+"""So large that uvicorn stops reading from the connection meanwhile."""
+HEAD = b"POST /graphql HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 def app_with(context: Context, **options: Any) -> Any:
@@ -26,7 +26,7 @@ def app_with(context: Context, **options: Any) -> Any:
     return build_app(get_context=get_context, **options)
 
 
-def serve(context: Context, http: str) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
+def serve(context: Context, http: Any) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app_with(context), log_config=None, lifespan="off", http=http)
     server = uvicorn.Server(config)
@@ -35,13 +35,16 @@ def serve(context: Context, http: str) -> tuple[uvicorn.Server, asyncio.Task[Non
     return server, serving, port
 
 
-@pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_the_operation_is_cancelled_when_the_client_goes(http: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("http", [HttpProtocol, "httptools", "h11"])
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["small", "large"])
+def test_the_operation_is_cancelled_when_the_client_goes(
+    http: Any, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         context = Context()
         server, serving, port = serve(context, http)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(REQUEST + BODY)
+        writer.write(HEAD % len(body) + body)
         async with asyncio.timeout(20):
             await context.started.wait()
             writer.close()

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from graph.app import Application
+from graph.connections import HttpProtocol
 from tests.http.server import build_app
 
 BODY = b'{"query":"{ __typename }"}'
@@ -42,11 +42,11 @@ class Recorder(asyncio.Transport):
 async def asked(request: bytes) -> Recorder:
     app = Application(build_app().routes[0].app)  # type: ignore[attr-defined]
     config = uvicorn.Config(
-        app, http="httptools", lifespan="off", log_config=None, **dict.fromkeys(QUIET, False)
+        app, http=HttpProtocol, lifespan="off", log_config=None, **dict.fromkeys(QUIET, False)
     )
     config.load()
     recorder, state = Recorder(), ServerState()
-    protocol = HttpToolsProtocol(config, state, {}, asyncio.get_running_loop())
+    protocol = HttpProtocol(config, state, {}, asyncio.get_running_loop())
     protocol.connection_made(recorder)
     protocol.data_received(request)
     async with asyncio.timeout(20):
