@@ -3,7 +3,8 @@
     python -m bench [--rows N] [--seconds S] [--rounds R] [--only NAME]… [--memory] [--data-dir DIR]
 
 Starts an embedded PostgreSQL below /var/tmp, fills it, starts each contender as one process on loopback and
-sends each case to each of them in turn, round after round. Everything it starts has ended when it ends.
+sends each case to each of them in turn, round after round. Everything it starts has ended when it ends, and
+the one setting of the kernel that it changes as root (`bench/scheduler.py`) is as it was.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bench.contenders import Contender, ContenderError
 from bench.load import Figures, HttpLoad, LoadError, Sample, figures_of, find_pgbench, run_pgbench
 from bench.plot import draw
 from bench.report import TITLES, Memory, Run, describe_machine, render
+from bench.scheduler import without_autogroups
 from bench.statements import pgbench_dashboard, pgbench_list
 from bench.store import filled_store, server_version
 from db.embedded import EmbeddedServerError, exit_on_termination
@@ -62,6 +64,8 @@ def compare(options: argparse.Namespace) -> Run:
     notes: list[str] = []
     tools = _node(options.only, notes)
     with ExitStack() as stack:
+        scheduler = stack.enter_context(without_autogroups())
+        say(f"the kernel's scheduler: {scheduler}")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runglass-bench-")))
         dsn = stack.enter_context(filled_store(options.data_dir, options.rows, say))
         load = HttpLoad(folder, tools[0] if tools else None)
@@ -75,7 +79,7 @@ def compare(options: argparse.Namespace) -> Run:
             notes.append("PostgreSQL itself: there is no pgbench.")
         figures = [(case, _measure(case, servers, load, measures, options)) for case in options.cases]
         memory = _memory(servers[0], load) if options.memory else None
-        machine = describe_machine(server_version(dsn), tools[0] if tools else None)
+        machine = describe_machine(server_version(dsn), tools[0] if tools else None, scheduler)
         signed_in = bool(servers[0].headers)
     return Run(
         rows=options.rows,

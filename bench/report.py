@@ -50,13 +50,14 @@ class Run:
     notes: Sequence[str] = ()
 
 
-def describe_machine(postgresql: str, node: str | None) -> dict[str, str]:
+def describe_machine(postgresql: str, node: str | None, scheduler: str) -> dict[str, str]:
     """What the figures depend on."""
     described = {
         "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "Processor": f"{_processor()}, {os.cpu_count()} cores",
         "Memory": _memory(),
         "System": platform.platform(),
+        "Scheduler": scheduler,
         "PostgreSQL": f"{postgresql}, durable, over a unix socket",
         "Python": f"{platform.python_version()}; "
         + ", ".join(f"{name} {version(name)}" for name in PYTHON_PACKAGES),

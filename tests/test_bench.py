@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from bench.contenders import Contender
 from bench.load import Figures, HttpLoad, LoadError, Sample, figures_of
 from bench.plot import draw
 from bench.report import Memory, Run, render
+from bench.scheduler import without_autogroups
 from bench.store import fill
 from tests.conftest import Api
 
@@ -192,6 +194,20 @@ def test_a_failed_request_ends_the_comparison_and_says_how_it_failed(tmp_path: P
         with pytest.raises(LoadError, match=r"Broken, list_20: .* status: [1-9].*ends: begun no database"):
             HttpLoad(tmp_path, None).run(contender, LIST_20, 1)
         server.shutdown()
+
+
+def test_the_kernels_setting_is_put_back_whatever_happens(tmp_path: Path) -> None:
+    setting = tmp_path / "sched_autogroup_enabled"
+    setting.write_text("1\n")
+    with ExitStack() as stack:
+        said = stack.enter_context(without_autogroups(setting))
+        assert said == "groups by session switched off, as in a container or a service"
+        assert setting.read_text() == "0\n"
+    assert setting.read_text() == "1\n"
+    with without_autogroups(tmp_path) as said:
+        assert "only root" in said
+    with without_autogroups(tmp_path / "nothing") as said:
+        assert said == "no groups by session"
 
 
 def test_pgbench_runs_the_statement_that_the_product_sends(dsn: str) -> None:
