@@ -7,9 +7,9 @@ either is wrong it reads the whole log for a page. So the runs in the range are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString, NamedTuple, cast
 
 from db.pool import Connection, fetch_count
 from db.scope import Scope, SiteStatement
@@ -38,13 +38,19 @@ RANGE_CONDITIONS: dict[str, LiteralString] = {
 """The condition of each bound that a filter may have."""
 
 
-async def source_of_few(
-    connection: Connection, scope: Scope, given: Mapping[str, Any]
-) -> LiteralString | None:
-    """The runs of the scope in one of the given ranges, as an item of FROM; None where those are many.
+class InRange(NamedTuple):
+    """How many runs lie in a range, counted no further than FEW + 1; if few, `source` gives them to FROM."""
+
+    counted: int
+    source: LiteralString | None = None
+
+
+async def runs_in_range(connection: Connection, scope: Scope, given: Mapping[str, Any]) -> InRange | None:
+    """The runs of the scope in one of the given ranges, in few if one has few; None where no range is given.
 
     `given` holds the values of the filter's conditions by their names.
     """
+    found: InRange | None = None
     one_site = scope.sites is not None and len(scope.sites) == 1
     for column, bounds in _RANGES.items():
         present = tuple(sql for name, sql in bounds.items() if name in given)
@@ -55,9 +61,15 @@ async def source_of_few(
         count = SiteStatement(
             f"SELECT count(*) FROM (SELECT FROM {source} WHERE {{scope}} LIMIT {_COUNTED}) AS r"
         )
-        if await fetch_count(connection, count, scope, given) <= FEW:
-            return _source("*", column, present, one_site).sql(scope)
-    return None
+        found = InRange(await fetch_count(connection, count, scope, given))
+        if found.counted <= FEW:
+            return found._replace(source=_source("*", column, present, one_site).sql(scope))
+    return found
+
+
+def is_one_range(given: Iterable[str]) -> bool:
+    """Whether these conditions, by their names, are nothing but the bounds of one range."""
+    return any(bounds.keys() >= set(given) for bounds in _RANGES.values())
 
 
 @lru_cache(maxsize=32)

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, contains, equal, present, status_among
 from db.errors import InvalidValue
-from db.few_runs import RANGE_CONDITIONS, source_of_few
+from db.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
 from db.json_text import PageText, RowText
 from db.json_text import page as json_page
 from db.keyset import Page, PageRequest, WrittenPage, keyset, page_of, written_page_of
@@ -223,12 +223,16 @@ _FRAGMENTS: dict[str, LiteralString] = {
 
 
 class _Search(NamedTuple):
-    """How the runs that match are found. `few` is where they are looked for, if not in the whole log."""
+    """How the runs that match are found. `few` is where they are looked for, if not in the whole log.
+
+    Where all that is asked for is a range, it is `counted` by now, no further than FEW + 1.
+    """
 
     conditions: LiteralString = ""
     values: dict[str, Any] = {}
     few: LiteralString | None = None
     plan_anew: bool = False
+    counted: int | None = None
 
 
 _EVERYWHERE = _Search()
@@ -239,8 +243,15 @@ async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) ->
     if wanted.error_contains is not None:
         values["error_contains"] = contains(wanted.error_contains)
     conditions = status_among(wanted.statuses, _STATUS_WORDS) + sql
-    few = await source_of_few(connection, scope, values)
-    return _Search(conditions, values, few, plan_anew=few is None and _has_rival_indexes(scope, wanted))
+    found = await runs_in_range(connection, scope, values)
+    few = found.source if found else None
+    return _Search(
+        conditions,
+        values,
+        few,
+        plan_anew=few is None and _has_rival_indexes(scope, wanted),
+        counted=found.counted if found and wanted.statuses is None and is_one_range(values) else None,
+    )
 
 
 def _has_rival_indexes(scope: Scope, wanted: RunLogFilter) -> bool:
@@ -301,6 +312,8 @@ def _select_written(
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
     """How many runs match, counted no further than `most`."""
     search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
+    if search.counted is not None and most <= FEW + 1:
+        return min(search.counted, most)
     statement = SiteStatement(
         f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
         f" WHERE {{scope}}{search.conditions} LIMIT %(most)s) AS r",

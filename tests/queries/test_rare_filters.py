@@ -250,6 +250,19 @@ def test_where_many_match_the_newest_are_read_and_no_more_are_counted_than_tells
     assert read(client, "runLogs", condition, at_most=FEW + 1 + 300) == 20
 
 
+@pytest.mark.parametrize("client_name", ["api", "several"])
+@pytest.mark.parametrize("condition", ["latencyMs: {max: 9999}", "tokensUsed: {max: 999}"])
+def test_the_total_of_a_range_reads_no_more_than_it_counts(
+    request: pytest.FixtureRequest, client_name: str, condition: str
+) -> None:
+    client: Client = request.getfixturevalue(client_name)
+    MeasuringConnection.plans = []
+    data = client.data(f"{{ runLogs(filter: {{{condition}}}) {{ totalCount {{ count isExact }} }} }}")
+    assert data["runLogs"]["totalCount"] == {"count": EXACT_TOTAL, "isExact": False}
+    # The page itself and its count are read beside it.
+    assert sum(map(rows_read, MeasuringConnection.plans)) <= 2 * (FEW + 1) + 300
+
+
 @pytest.mark.parametrize(
     "condition",
     [
