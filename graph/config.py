@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -52,6 +53,11 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("RUNGLASS_PORT", "PORT"),
         description="The port to listen on; 0 takes a free one.",
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        validation_alias=AliasChoices("RUNGLASS_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"),
+        description="Addresses and networks whose X-Forwarded-For and -Proto count, with commas; * is all.",
     )
     time_zone: str = Field(default="UTC", description="The IANA zone of days and months.")
     pool_min_size: Connections = Field(default=2, description="Connections kept open by each process.")
@@ -165,6 +171,13 @@ class Settings(BaseSettings):
         if value and not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
             raise ValueError("is not a PostgreSQL address such as postgresql://user@host/database")
         return value or None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _known_networks(cls, value: str) -> str:
+        for network in value.split(",") if value.strip() not in ("", "*") else ():
+            ip_network(network.strip())
+        return value
 
     @field_validator("rate_limit")
     @classmethod

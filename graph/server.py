@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import logging.config
-import os
 import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from db.migrate import apply_migrations
 from db.pool import Database
-from graph.config import Settings, SettingsError, pass_on
+from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.connections import HttpProtocol, TrustedProxies
 from graph.greeting import greeting
 
@@ -108,8 +107,9 @@ def load_app() -> TrustedProxies:
     try:
         from graph.app import create_app
 
-        serving: Any = create_app().serving
-        return TrustedProxies(serving, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
+        settings = load_settings()
+        serving: Any = create_app(settings).serving
+        return TrustedProxies(serving, settings.trusted_proxies)
     finally:
         gc.freeze()
         gc.enable()

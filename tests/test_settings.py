@@ -26,6 +26,7 @@ def test_readme_lists_every_setting_with_its_default(repository: Path) -> None:
         ("RUNGLASS_POOL_MAX_SIZE", "0"),
         ("RUNGLASS_STATEMENT_TIMEOUT", "-1"),
         ("RUNGLASS_DAILY_TOKENS", "many"),
+        ("RUNGLASS_TRUSTED_PROXIES", "10.0.0.1, proxy.example"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

@@ -79,6 +79,18 @@ print(gc.isenabled(), gc.get_freeze_count() > 50_000, type(app).__name__)
     assert run(repository, code).split() == ["True", "True", "TrustedProxies"]
 
 
+@pytest.mark.parametrize("variable", ["RUNGLASS_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"])
+def test_the_proxies_that_are_served_behind_are_a_setting(repository: Path, variable: str) -> None:
+    code = f"""
+import os
+os.environ["{variable}"] = "192.0.2.0/24, 198.51.100.7"
+from graph.server import load_app
+trusted = load_app().trusted_hosts
+print(*(host in trusted for host in ("192.0.2.9", "198.51.100.7", "127.0.0.1")))
+"""
+    assert run(repository, code).split() == ["True", "True", "False"]
+
+
 def test_the_start_is_measured(dsn: str) -> None:
     environment = {**os.environ, "DATABASE_URL": dsn}
     assert import_app(environment).cpu > 0
