@@ -152,9 +152,11 @@ def _measure(
     for number in range(options.rounds):
         # Forwards and backwards, so that nobody always comes after the same one.
         for name, measure in list(measures.items())[:: -1 if number % 2 else 1]:
-            # Its processes slept during the others' rounds; the kernel lets some wait before it knows them.
-            measure(case, ROUND_WARM_SECONDS)
-            samples[name].append(measure(case, options.seconds))
+            with contenders.stopped([server for server in servers if server.name != name]):
+                # Its processes slept during the others' rounds; the kernel lets some wait before it knows
+                # them.
+                measure(case, ROUND_WARM_SECONDS)
+                samples[name].append(measure(case, options.seconds))
     figures = {name: figures_of(found) for name, found in samples.items()}
     rates = ", ".join(f"{TITLES[name]} {found.rate:,.0f}/s" for name, found in figures.items())
     say(f"{case.title}: {rates}")

@@ -9,11 +9,12 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,18 @@ class Contender:
             ["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, text=True, check=True
         )
         return int(shown.stdout)
+
+
+@contextmanager
+def stopped(idle: Sequence[Contender]) -> Iterator[None]:
+    """Keep servers from running in the round of another: V8 collects garbage for seconds after its own."""
+    for contender in idle:
+        contender.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for contender in idle:
+            contender.process.send_signal(signal.SIGCONT)
 
 
 def request_headers(extra: Mapping[str, str]) -> dict[str, str]:

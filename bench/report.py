@@ -171,7 +171,8 @@ def _where(run: Run) -> str:
     facts = {
         **run.machine,
         "Rows": f"{run.rows:,} run logs, 20 sites, 8 apps, 90 days",
-        "Load": f"{run.load}, {run.rounds} rounds of {run.seconds:g} s, each after an uncounted second",
+        "Load": f"{run.load}, {run.rounds} rounds of {run.seconds:g} s, each after an uncounted second,"
+        " while the other servers are stopped",
     }
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts.items())])
 

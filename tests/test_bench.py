@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 from contextlib import ExitStack
@@ -15,7 +18,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from bench import statements
+from bench import contenders, statements
 from bench.cases import CASES, LIST, AnswersDiffer, check_equal
 from bench.contenders import Contender
 from bench.load import Figures, HttpLoad, LoadError, Sample, figures_of
@@ -194,6 +197,19 @@ def test_a_failed_request_ends_the_comparison_and_says_how_it_failed(tmp_path: P
         with pytest.raises(LoadError, match=r"Broken, list_20: .* status: [1-9].*ends: begun no database"):
             HttpLoad(tmp_path, None).run(contender, LIST_20, 1)
         server.shutdown()
+
+
+def test_servers_stand_still_during_the_round_of_another(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    idle = Contender("idle", "Idle", 0, process, tmp_path / "log")
+    try:
+        with contenders.stopped([idle]):
+            assert os.waitid(os.P_PID, process.pid, os.WSTOPPED) is not None
+        assert os.waitid(os.P_PID, process.pid, os.WCONTINUED) is not None
+        process.communicate(b"\n", timeout=20)
+        assert process.returncode == 0
+    finally:
+        process.kill()
 
 
 def test_the_kernels_setting_is_put_back_whatever_happens(tmp_path: Path) -> None:
