@@ -175,7 +175,8 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _known_networks(cls, value: str) -> str:
-        for network in value.split(",") if value.strip() not in ("", "*") else ():
+        value = value.strip()
+        for network in value.split(",") if value not in ("", "*") else ():
             ip_network(network.strip())
         return value
 

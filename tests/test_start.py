@@ -79,16 +79,26 @@ print(gc.isenabled(), gc.get_freeze_count() > 50_000, type(app).__name__)
     assert run(repository, code).split() == ["True", "True", "TrustedProxies"]
 
 
-@pytest.mark.parametrize("variable", ["RUNGLASS_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"])
-def test_the_proxies_that_are_served_behind_are_a_setting(repository: Path, variable: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "trusted"),
+    [
+        ("RUNGLASS_TRUSTED_PROXIES", "192.0.2.0/24, 198.51.100.7", "True True False"),
+        ("FORWARDED_ALLOW_IPS", "192.0.2.0/24, 198.51.100.7", "True True False"),
+        ("RUNGLASS_TRUSTED_PROXIES", " * ", "True True True"),
+        ("RUNGLASS_TRUSTED_PROXIES", "", "False False False"),
+    ],
+)
+def test_the_proxies_that_are_served_behind_are_a_setting(
+    repository: Path, variable: str, value: str, trusted: str
+) -> None:
     code = f"""
 import os
-os.environ["{variable}"] = "192.0.2.0/24, 198.51.100.7"
+os.environ["{variable}"] = "{value}"
 from graph.server import load_app
 trusted = load_app().trusted_hosts
 print(*(host in trusted for host in ("192.0.2.9", "198.51.100.7", "127.0.0.1")))
 """
-    assert run(repository, code).split() == ["True", "True", "False"]
+    assert run(repository, code).strip() == trusted
 
 
 def test_the_start_is_measured(dsn: str) -> None:
