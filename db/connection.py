@@ -26,6 +26,8 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 from psycopg.waiting import Wait
 
+from db.turns import Turns
+
 RowType = TypeVar("RowType")
 ResultType = TypeVar("ResultType")
 OtherType = TypeVar("OtherType")
@@ -35,6 +37,7 @@ MAX_PREPARED = 200
 
 _CANCEL_SECONDS = 5.0
 _SUCCEEDED = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_SYNC)
+_TURNS = Turns()
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
@@ -241,6 +244,7 @@ class Connection(AsyncConnection[TupleRow]):
             self._watched = self.pgconn.socket
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._watched, self._on_readable)
+        _TURNS.sent()
         self._came = []
         self._waiter = self._loop.create_future()
         try:
