@@ -9,20 +9,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
+class Server(NamedTuple):
+    """Where a server answers, and the number of its process."""
+
+    address: str
+    process: int
+
+
 @contextmanager
-def serving(dsn: str, **settings: str) -> Iterator[str]:
-    """The address of a server on a database; `settings` are variables such as RUNGLASS_POOL_MAX_SIZE."""
+def serving(dsn: str, *options: str, **settings: str) -> Iterator[Server]:
+    """A server on a database; `settings` are variables such as RUNGLASS_POOL_MAX_SIZE."""
     environment = {**os.environ, "DATABASE_URL": dsn, "PORT": "0", "RUNGLASS_HOST": "127.0.0.1", **settings}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "graph", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "graph", "serve", *options]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        yield f"http://127.0.0.1:{_port(process)}"
+        yield Server(f"http://127.0.0.1:{_port(process)}", process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=20)

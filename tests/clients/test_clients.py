@@ -97,8 +97,8 @@ def test_inspector_names_a_breaking_change(project: Path) -> None:
 
 @pytest.fixture
 def endpoint(dsn: str) -> Iterator[str]:
-    with serving(dsn) as address:
-        yield f"{address}/graphql"
+    with serving(dsn) as server:
+        yield f"{server.address}/graphql"
 
 
 ACK_ALERT = gql("""

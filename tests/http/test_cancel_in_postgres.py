@@ -31,8 +31,8 @@ def address(dsn: str) -> Iterator[str]:
         "STATEMENT_TIMEOUT": "600",
         "EXECUTION_TIMEOUT": "600",
     }
-    with serving(dsn, **{f"RUNGLASS_{name}": value for name, value in settings.items()}) as address:
-        yield address
+    with serving(dsn, **{f"RUNGLASS_{name}": value for name, value in settings.items()}) as server:
+        yield server.address
 
 
 def send(address: str, query: str, headers: dict[str, str]) -> socket.socket:
