@@ -43,7 +43,10 @@ BATCH = f"query ($id: ID!) {{ batch(id: $id) {{ status {VERDICT} }} }}"
 
 @pytest.fixture
 def history(store: Store) -> Store:
-    """A store in which a call of chat uses 100 tokens and one of mail 10, all of it in another month."""
+    """A store in which a call of chat uses 100 tokens and one of mail 10, both of them long before today.
+
+    That is in another month, but for the last days of a long one.
+    """
     long_ago = datetime.now(UTC) - timedelta(days=29)
     for app, tokens in (("chat", 100), ("mail", 10)):
         store.run(app_type=app, tokens_used=tokens, created_at=long_ago)
@@ -183,7 +186,7 @@ def test_a_soft_limit_warns_before_and_after(api: Api, history: Store) -> None:
 
 
 def test_the_limits_of_the_settings_warn_and_never_refuse(dsn: str, history: Store) -> None:
-    api = Api(dsn, daily_tokens=499, monthly_tokens=500)
+    api = Api(dsn, daily_tokens=499, monthly_tokens=610)
     try:
         batch = confirm(api, estimate(api, members=5))
     finally:
@@ -192,7 +195,7 @@ def test_the_limits_of_the_settings_warn_and_never_refuse(dsn: str, history: Sto
     assert [
         (each["budgetId"], each["period"], each["limit"], each["isHard"], each["state"])
         for each in batch["budgetVerdict"]["budgets"]
-    ] == [(None, "DAILY", 499, False, "WARNING"), (None, "MONTHLY", 500, False, "OK")]
+    ] == [(None, "DAILY", 499, False, "WARNING"), (None, "MONTHLY", 610, False, "OK")]
 
 
 def test_an_admin_overrides_with_a_reason_that_is_audited(api: Api, history: Store) -> None:
