@@ -38,6 +38,9 @@ mutation ($input: RetryBatchInput!) {{
   retryBatch(input: $input) {{ __typename ... on Batch {{ id {VERDICT} }} {REFUSAL} }}
 }}
 """
+USED_THIS_MONTH = """
+SELECT coalesce(sum(tokens_used), 0)::int FROM biz.ai_run_logs WHERE created_at >= date_trunc('month', now())
+"""
 BATCH = f"query ($id: ID!) {{ batch(id: $id) {{ status {VERDICT} }} }}"
 
 
@@ -186,7 +189,8 @@ def test_a_soft_limit_warns_before_and_after(api: Api, history: Store) -> None:
 
 
 def test_the_limits_of_the_settings_warn_and_never_refuse(dsn: str, history: Store) -> None:
-    api = Api(dsn, daily_tokens=499, monthly_tokens=610)
+    fits_the_month = 500 + history.value(USED_THIS_MONTH)
+    api = Api(dsn, daily_tokens=499, monthly_tokens=fits_the_month)
     try:
         batch = confirm(api, estimate(api, members=5))
     finally:
@@ -195,7 +199,7 @@ def test_the_limits_of_the_settings_warn_and_never_refuse(dsn: str, history: Sto
     assert [
         (each["budgetId"], each["period"], each["limit"], each["isHard"], each["state"])
         for each in batch["budgetVerdict"]["budgets"]
-    ] == [(None, "DAILY", 499, False, "WARNING"), (None, "MONTHLY", 610, False, "OK")]
+    ] == [(None, "DAILY", 499, False, "WARNING"), (None, "MONTHLY", fits_the_month, False, "OK")]
 
 
 def test_an_admin_overrides_with_a_reason_that_is_audited(api: Api, history: Store) -> None:
