@@ -1,16 +1,31 @@
-"""What can go wrong between us and the database, in words that do not need the driver."""
+"""What can go wrong between us and the database, in words that do not need the driver.
+
+The text of an error is one clause for whoever reads an answer or a log; what the driver said of it is logged
+here, once for many, with its SQLSTATE.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from db.repeats import Repeats
+
+log = logging.getLogger(__name__)
+_repeats = Repeats()
 
 
 class Unavailable(Exception):
-    """The database cannot be reached, or no connection came free in time. The same call may work later."""
+    """The database cannot do this now. Nothing was changed, and the same call may work later."""
+
+
+class ReadOnly(Unavailable):
+    """The database takes no changes: a standby, or set to be read only. Reading works."""
 
 
 class StatementTimeout(Exception):
@@ -21,26 +36,84 @@ class InvalidValue(Exception):
     """A value does not fit the type of the column it is compared with (letters for a numeric id)."""
 
 
+_BLOCKED = "another change was in the way; try again"
+_FULL = "the database has no space left for this; its operator must make some"
+_STOPPING = "the database is stopping or starting; try again soon"
+_BROKEN = "the database has a fault of its own; its operator must look at it"
+_SLOW = "the database ended a session that took longer than it allows; try again"
+_POOLED = "a pooler stands before the database; RUNGLASS_POOLER=transaction must say so"
+_UNREACHABLE = "the database does not answer; try again later"
+
+# By SQLSTATE, or by its class of two characters; the longer one goes first.
+_REASONS = {
+    "08": _UNREACHABLE,
+    "25006": "the database takes no changes now: it is a standby, or read-only",
+    "25P03": _SLOW,
+    "25P04": _SLOW,
+    "26000": _POOLED,
+    "28": "the database refuses the server's role; its log says why",
+    "42P05": _POOLED,
+    "42501": "the server's role has no right to this in the database; `runglass check` names it",
+    "40": _BLOCKED,
+    "55P03": _BLOCKED,
+    "53100": _FULL,
+    "53200": "the database has no memory left for this; try again later",
+    "53300": "the database has no connection left; try again later",
+    "53400": "the database's own settings do not allow as much as this needs",
+    "57P01": _STOPPING,
+    "57P02": _STOPPING,
+    "57P03": _STOPPING,
+    "57P05": _SLOW,
+    "57": _UNREACHABLE,
+    "58": _BROKEN,
+    "XX001": _BROKEN,
+    "XX002": _BROKEN,
+}
+
+
 @contextmanager
-def translated() -> Generator[None, None, None]:
-    """Raise the driver's errors as this module's; those that mean a bug of ours pass as they are."""
+def translated(*, changing: bool = False) -> Generator[None, None, None]:
+    """Raise the driver's errors as this module's; those that mean a bug of ours pass as they are.
+
+    `changing` tells that the block was to change something.
+    """
     try:
         yield
     except Exception as error:
-        raise_translated(error)
+        raise_translated(error, changing=changing)
         raise
 
 
-def raise_translated(error: BaseException) -> None:
+def raise_translated(error: BaseException, *, changing: bool = False) -> None:
     """Raise a driver's error as this module's; do nothing for any other."""
     match error:
         case PoolTimeout() | PoolClosed() | TooManyRequests():
-            raise Unavailable("no database connection came free in time") from error
-        case psycopg.errors.QueryCanceled():
-            raise StatementTimeout("the statement ran longer than its timeout") from error
-        case psycopg.DataError():
-            raise InvalidValue(str(error).split("\n", 1)[0]) from error
-        case psycopg.OperationalError() | psycopg.InterfaceError():
-            raise Unavailable("the database cannot be reached") from error
+            raise Unavailable("no database connection came free in time; try again later") from error
+        case errors.QueryCanceled() if changing:
+            raise StatementTimeout(
+                "the change took too long, or waited too long for another one, and was undone; try again"
+            ) from error
+        case errors.QueryCanceled():
+            raise StatementTimeout("reading took too long and was stopped; narrow the filter") from error
+        # A value that is too long for an index is the caller's too.
+        case psycopg.DataError() | errors.ProgramLimitExceeded():
+            raise InvalidValue(first_line(error)) from error
+        case psycopg.Error() if reason := _reason(error):
+            _repeats.tell(log, logging.WARNING, f"{reason} ({error.sqlstate}: {first_line(error)})")
+            raise (ReadOnly if error.sqlstate == "25006" else Unavailable)(reason) from error
+        # Without a SQLSTATE it is the connection that failed, not a statement.
+        case psycopg.OperationalError() | psycopg.InterfaceError() if not error.sqlstate:
+            _repeats.tell(log, logging.WARNING, f"the database does not answer: {first_line(error)}")
+            raise Unavailable(_UNREACHABLE) from error
         case _:
             return
+
+
+def first_line(error: BaseException) -> str:
+    """What the driver says, without hints and places."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _reason(error: psycopg.Error) -> str | None:
+    state = error.sqlstate or ""
+    return _REASONS.get(state) or _REASONS.get(state[:2])

@@ -81,7 +81,7 @@ class Loader(Generic[KeyT, ValueT]):
         try:
             found = await task
         except asyncio.CancelledError as error:
-            raise LoadCancelled from error
+            raise LoadCancelled("the operation ended before this was read") from error
         return [found.get(key) for key in keys]
 
 

@@ -143,14 +143,14 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A connection within one transaction: committed at the end, rolled back on any exception."""
-        with translated():
+        with translated(changing=True):
             async with self._pool.connection() as connection, connection.transaction():
                 yield connection
 
     @asynccontextmanager
     async def pipelined_transaction(self) -> AsyncGenerator[Connection, None]:
         """A transaction whose statements are sent without waiting, as far as nobody fetches their rows."""
-        with translated():
+        with translated(changing=True):
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
                 yield connection
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db.errors import InvalidValue, StatementTimeout, Unavailable
+from db.errors import InvalidValue, ReadOnly, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
 from graph.auth import Gate
@@ -127,12 +127,21 @@ def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callab
     return make_context
 
 
-def _unavailable(_error: Exception) -> ApiError:
-    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, "The database does not answer; try again later.")
+def _sentence(error: Exception) -> str:
+    clause = str(error)
+    return f"{clause[:1].upper()}{clause[1:]}."
 
 
-def _timed_out(_error: Exception) -> ApiError:
-    return ApiError(ErrorCode.EXECUTION_TIMEOUT, "Reading took too long and was stopped; narrow the filter.")
+def _unavailable(error: Exception) -> ApiError:
+    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, _sentence(error))
+
+
+def _read_only(error: Exception) -> ApiError:
+    return ApiError(ErrorCode.READ_ONLY, _sentence(error))
+
+
+def _timed_out(error: Exception) -> ApiError:
+    return ApiError(ErrorCode.EXECUTION_TIMEOUT, _sentence(error))
 
 
 def _bad_value(_error: Exception) -> ApiError:
@@ -150,6 +159,7 @@ def _rate_limited(error: RateLimited) -> ApiError:
 
 TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
     Unavailable: _unavailable,
+    ReadOnly: _read_only,
     LoadCancelled: _unavailable,
     StatementTimeout: _timed_out,
     InvalidValue: _bad_value,

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 from graphql import FieldNode, GraphQLError
 
+from db.repeats import Repeats
+
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +44,7 @@ class ErrorCode(StrEnum):
     PERSISTED_QUERY_REQUIRED = "PERSISTED_QUERY_REQUIRED"
     BAD_USER_INPUT = "BAD_USER_INPUT"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    READ_ONLY = "READ_ONLY"
     EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
 
@@ -53,8 +56,8 @@ MESSAGE_LENGTH = 500
 """Longest message in characters; a coercion error repeats the caller's own value, which may be a megabyte."""
 
 SUGGESTION = re.compile(r" Did you mean [^?]*\?")
-OPERATORS_CONCERN = ("SERVICE_UNAVAILABLE", "EXECUTION_TIMEOUT")
-"""Codes that are logged as warnings, as they tell of the server's state."""
+OPERATORS_CONCERN = ("SERVICE_UNAVAILABLE", "READ_ONLY", "EXECUTION_TIMEOUT")
+"""Codes that are logged as warnings, once for many, as they tell of the server's state."""
 
 UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]")
 
@@ -135,6 +138,7 @@ class ErrorFormatter:
     translations: Mapping[type[Exception], Translation] = field(
         default_factory=dict[type[Exception], Translation]
     )
+    repeats: Repeats = field(default_factory=Repeats)
 
     def fields(self, errors: Sequence[GraphQLError], maximum: int) -> tuple[list[FormattedError], int]:
         """At most `maximum` errors of an execution, formatted, and how many were left out."""
@@ -159,8 +163,11 @@ class ErrorFormatter:
         mistakes = [e for e in errors if e["extensions"]["code"] != ErrorCode.INTERNAL_SERVER_ERROR]
         if mistakes:
             code, message = mistakes[0]["extensions"]["code"], printable(mistakes[0]["message"])
-            level = logging.WARNING if code in OPERATORS_CONCERN else logging.INFO
-            log.log(level, "refused: %s: %s (%d in all)", code, message, len(mistakes))
+            line = f"refused: {code}: {message} ({len(mistakes)} in all)"
+            if code in OPERATORS_CONCERN:
+                self.repeats.tell(log, logging.WARNING, line)
+            else:
+                log.info("%s", line)
 
     def _field(self, error: GraphQLError) -> FormattedError:
         *_, cause = _links(error)

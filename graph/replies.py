@@ -23,6 +23,7 @@ REQUEST_STATUS: Mapping[ErrorCode, int] = {
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.INTERNAL_SERVER_ERROR: 500,
     ErrorCode.SERVICE_UNAVAILABLE: 503,
+    ErrorCode.READ_ONLY: 503,
     ErrorCode.EXECUTION_TIMEOUT: 504,
 }
 """Codes that have this status in either format. Any other refusal is the document's: 400, or 200 in the older

@@ -18,6 +18,7 @@ from db.api_keys import IdentityRow, find_key, mark_keys_used
 from db.errors import StatementTimeout, Unavailable
 from db.notices import ACCESS_CHANGED, watch
 from db.pool import Connection, Database
+from db.repeats import Repeats
 from db.sessions import find_session
 from resolvers.callers import Caller, caller_of_key, caller_of_session
 from resolvers.secrets import hash_of, is_key, is_token
@@ -54,6 +55,7 @@ class Authentication:
         self._remembered: dict[bytes, _Remembered] = {}
         self._used: dict[int, datetime] = {}
         self._listening = asyncio.Event()
+        self._repeats = Repeats()
         # Counts what was heard, so that a lookup which was overtaken by a change is not remembered.
         self._changes = 0
 
@@ -104,7 +106,7 @@ class Authentication:
             async with self._database.connection() as connection:
                 await mark_keys_used(connection, used)
         except (Unavailable, StatementTimeout) as error:
-            log.warning("the last use of %d keys was not written: %s", len(used), error)
+            self._repeats.tell(log, logging.WARNING, f"the last use of keys is not written: {error}")
 
     async def _write_uses_now_and_then(self) -> None:
         while True:

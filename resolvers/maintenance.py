@@ -12,6 +12,7 @@ from db.idempotency import purge_keys
 from db.migrate import MigrationError, missing_migrations
 from db.partitions import make_partitions_ahead
 from db.pool import Database
+from db.repeats import Repeats
 from resolvers.budget_events import tell_thresholds
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,15 @@ async def keep_up(database: Database) -> None:
     Any number of processes may do this at once: one folds, the others find nothing to do.
     """
     rounds = 0
+    waits = Repeats()
     while True:
         try:
             await keep_up_once(database, rounds)
             rounds += 1
+            if waits.forget():
+                log.info("upkeep goes on")
         except (Unavailable, StatementTimeout) as error:
-            log.warning("upkeep waits: %s", error)
+            waits.tell(log, logging.WARNING, f"upkeep waits: {error}")
         except Exception:
             log.exception("upkeep failed and will be tried again")
         await asyncio.sleep(FOLD_SECONDS)

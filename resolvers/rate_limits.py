@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from db.errors import ReadOnly
 from db.pool import Database
 from db.rate_limits import take_slice
 
@@ -75,8 +76,13 @@ class RateLimiter:
             raise RateLimited(seconds)
         if lease.left > 0 and time.monotonic() < lease.until:
             return
-        async with self._database.connection() as connection:
-            row = await take_slice(connection, caller=caller, seconds=self._seconds, count=self._slice)
+        try:
+            async with self._database.connection() as connection:
+                row = await take_slice(connection, caller=caller, seconds=self._seconds, count=self._slice)
+        except ReadOnly:
+            # Reading goes on where nobody can count for all: each process counts alone.
+            lease.left, lease.until, lease.is_last = self._amount, time.monotonic() + self._seconds, True
+            return
         before = row.taken - self._slice
         lease.left = min(max(self._amount - before, 0), self._slice)
         lease.until = time.monotonic() + row.seconds_left

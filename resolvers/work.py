@@ -18,6 +18,7 @@ from db import batches, plain_jobs, queue
 from db import work as store
 from db.errors import StatementTimeout, Unavailable
 from db.pool import Connection, Database
+from db.repeats import Repeats
 from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
 from resolvers.admission import choose_next
@@ -36,6 +37,7 @@ from resolvers.executions import (
 )
 
 log = logging.getLogger(__name__)
+_repeats = Repeats()
 
 ResultT = TypeVar("ResultT")
 
@@ -118,7 +120,7 @@ class Runner:
                 async with connect() as transaction:
                     return await write(transaction)
             except Unavailable as error:
-                log.warning("a worker waits %s s: %s", pause, error)
+                _repeats.tell(log, logging.WARNING, f"the worker waits: {error}")
                 await asyncio.sleep(pause)
         async with connect() as transaction:
             return await write(transaction)
@@ -322,7 +324,7 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
     try:
         await step()
     except (Unavailable, StatementTimeout) as error:
-        log.warning("the worker waits: %s", error)
+        _repeats.tell(log, logging.WARNING, f"the worker waits: {error}")
     except Exception:
         log.exception("a step of the worker failed and will be tried again")
 
