@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from resolvers.names import MAX_NAME
+from resolvers.run_bounds import MAX_LATENCY_MS, MAX_TOKENS
+
 MAX_ANSWER_BYTES = 4_000_000
-_MAX_COUNT = 2**31 - 1
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _FIRST_POLL_SECONDS = 0.2
 _LAST_POLL_SECONDS = 5.0
@@ -143,13 +146,17 @@ class AppClient:
         headers = {
             "content-type": "application/json",
             "accept": "application/json",
+            # What is compressed may grow beyond all bounds where it is read.
+            "accept-encoding": "identity",
             "idempotency-key": key,
             "x-runglass-timestamp": timestamp,
             "x-runglass-signature": sign(app.secret, timestamp, body),
         }
         async with self._http.stream(method, url, content=body, headers=headers) as response:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise Malformed("it is compressed, which was not asked for")
             read = bytearray()
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 read += part
                 if len(read) > MAX_ANSWER_BYTES:
                     raise Malformed(f"longer than {MAX_ANSWER_BYTES:,} bytes")
@@ -173,18 +180,23 @@ def parse_answer(text: bytes, took_ms: int) -> Answer:
     status = answer.get("status")
     if status not in ("success", "failed"):
         raise Malformed('status must be "success" or "failed"')
-    prompt, completion = _count(answer, "promptTokens"), _count(answer, "completionTokens")
-    tokens = _count(answer, "tokens")
-    latency = _count(answer, "latencyMs")
+    prompt = _count(answer, "promptTokens", MAX_TOKENS)
+    completion = _count(answer, "completionTokens", MAX_TOKENS)
+    tokens = _count(answer, "tokens", MAX_TOKENS)
+    if tokens is None:
+        tokens = (prompt or 0) + (completion or 0)
+        if tokens > MAX_TOKENS:
+            raise Malformed(f"promptTokens and completionTokens together must be at most {MAX_TOKENS}")
+    latency = _count(answer, "latencyMs", MAX_LATENCY_MS, rounded=True)
     error = _text(answer, "error")
     if status == "failed" and not error:
         error = "the app reported a failure without a reason"
     return Answer(
         status=status,
-        tokens=(prompt or 0) + (completion or 0) if tokens is None else tokens,
+        tokens=tokens,
         prompt_tokens=prompt,
         completion_tokens=completion,
-        model=_text(answer, "model"),
+        model=_name(answer, "model"),
         response=_text(answer, "response"),
         latency_ms=took_ms if latency is None else latency,
         error=error if status == "failed" else None,
@@ -201,13 +213,16 @@ def _json_object(text: bytes) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _count(answer: dict[str, Any], field: str) -> int | None:
+def _count(answer: dict[str, Any], field: str, most: int, *, rounded: bool = False) -> int | None:
+    """A number of the answer, whole or such as 5.0; `rounded` also takes what measures, such as 12.7."""
     value = answer.get(field)
     if value is None:
         return None
-    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
-        raise Malformed(f"{field} must be an integer from 0 to {_MAX_COUNT}")
-    return value
+    is_number = type(value) is int or (type(value) is float and math.isfinite(value))
+    if not is_number or not 0 <= value <= most or not (rounded or value == int(value)):
+        kind = "a number" if rounded else "an integer"
+        raise Malformed(f"{field} must be {kind} from 0 to {most}")
+    return round(value)
 
 
 def _text(answer: dict[str, Any], field: str) -> str | None:
@@ -217,6 +232,13 @@ def _text(answer: dict[str, Any], field: str) -> str | None:
     if not isinstance(value, str):
         raise Malformed(f"{field} must be a string")
     return _clean(value)
+
+
+def _name(answer: dict[str, Any], field: str) -> str | None:
+    name = _text(answer, field)
+    if name is not None and len(name) > MAX_NAME:
+        raise Malformed(f"{field} has {len(name):,} characters; a name has at most {MAX_NAME}")
+    return name
 
 
 def _clean(text: str) -> str:

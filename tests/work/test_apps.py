@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+
+from resolvers.run_bounds import MAX_LATENCY_MS, MAX_TOKENS
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 
@@ -24,8 +27,23 @@ WRONG_ANSWERS: list[tuple[Reply, str]] = [
     ((200, {}, b"[1]"), "malformed answer: not a JSON object"),
     ((200, {}, b"[" * 100_000), "malformed answer: not JSON"),
     ((200, {}, b'{"status": "done"}'), 'malformed answer: status must be "success" or "failed"'),
-    (answer(tokens=-1), "malformed answer: tokens must be an integer from 0 to 2147483647"),
-    (answer(tokens=True), "malformed answer: tokens must be an integer from 0 to 2147483647"),
+    *(
+        (answer(tokens=wrong), f"malformed answer: tokens must be an integer from 0 to {MAX_TOKENS}")
+        for wrong in (-1, True, "5", 5.5, float("nan"), float("inf"), MAX_TOKENS + 1, 1e300)
+    ),
+    *(
+        (answer(latencyMs=wrong), f"malformed answer: latencyMs must be a number from 0 to {MAX_LATENCY_MS}")
+        for wrong in (-1, -0.4, True, "5", float("nan"), MAX_LATENCY_MS + 1)
+    ),
+    (
+        answer(tokens=None, promptTokens=MAX_TOKENS, completionTokens=1),
+        f"malformed answer: promptTokens and completionTokens together must be at most {MAX_TOKENS}",
+    ),
+    (answer(model="m" * 201), "malformed answer: model has 201 characters; a name has at most 200"),
+    (
+        (200, {"content-encoding": "gzip"}, gzip.compress(b'{"status": "success"}')),
+        "malformed answer: it is compressed, which was not asked for",
+    ),
     (answer(response=7), "malformed answer: response must be a string"),
     (answer(status="failed", error="no such member"), "no such member"),
     (answer(status="failed", error=None), "the app reported a failure without a reason"),
@@ -53,6 +71,16 @@ def test_wrong_answers_fail_their_jobs_and_become_alerts(
     assert [job["error_message"] for job in ends] == [f"chat: {message}" for _, message in WRONG_ANSWERS]
     assert {job["status"] for job in ends} == {"failed"}
     assert apps.calls("mail") == []
+
+
+def test_numbers_are_understood_however_they_are_written(
+    store: Store, apps: AppServer, workers: Workers
+) -> None:
+    apps.behave("chat", lambda _: answer(tokens=5.0, promptTokens=3.0, completionTokens=2, latencyMs=12.7))
+    job, row = run_one(store, workers)
+    assert (job["status"], job["tokens_used"]) == ("success", 5)
+    assert (row["tokens_used"], row["prompt_tokens"], row["latency_ms"]) == (5, 3, 13)
+    assert apps.calls()[0].headers["accept-encoding"] == "identity"
 
 
 def test_text_that_cannot_be_stored_is_replaced(store: Store, apps: AppServer, workers: Workers) -> None:
