@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from math import ceil
 from typing import Any
@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.errors import InvalidValue, ReadOnly, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
@@ -36,31 +35,10 @@ from resolvers.rate_limits import RateLimited, RateLimiter
 
 log = logging.getLogger(__name__)
 
-
 PATH = "/graphql"
 
 
-class Application(Starlette):
-    """Starlette, past whose middleware and routes the requests of the endpoint go: they cost 7 µs of each."""
-
-    def __init__(self, endpoint: ASGIApp, **options: Any) -> None:
-        super().__init__(**options)
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        await self.serving(scope, receive, send)
-
-    def serving(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """The same, for a caller that needs no coroutine around it."""
-        # With a prefix of a proxy's the route is found by Starlette.
-        if scope["type"] == "http" and scope["path"] == PATH:
-            scope["app"] = self
-            return self._endpoint(scope, receive, send)
-        return super().__call__(scope, receive, send)
-
-
-def create_app(settings: Settings | None = None, database: Database | None = None) -> Application:
+def create_app(settings: Settings | None = None, database: Database | None = None) -> Starlette:
     """The application; settings come from the environment where none are given.
 
     The database's migrations must have been applied, as `runglass serve` and `runglass migrate` do.
@@ -75,8 +53,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         explorer=explorer_page,
         draft_statuses=settings.draft_statuses,
     )
-    app = Application(
-        endpoint,
+    app = Starlette(
         routes=[
             Route(PATH, endpoint),
             *explorer_routes(),
@@ -87,6 +64,8 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         lifespan=_lifespan,
         exception_handlers={404: _not_found},
     )
+    # A redirect would go to whatever the request's Host says.
+    app.router.redirect_slashes = False
     app.state.database = database
     app.state.authentication = gate.authentication
     return app

@@ -4,6 +4,7 @@ draft.
 Every answer is a GraphQL body, also where HTTP itself refuses. Nothing a caller sends ends in status 500.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -16,16 +17,16 @@ from starlette.types import Receive, Scope, Send
 from graph.documents import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution import Engine, Result
-from graph.interruptions import ClientGone, Clock, RequestWatch
+from graph.interruptions import ClientGone, ClientWatch
 from graph.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.parameters import Parameters, parameters_of_body, parameters_of_url
-from graph.protocol import CLOSE, take_body
 from graph.replies import FIXED_HEADERS, Replies, Reply
 
 log = logging.getLogger(__name__)
 
 ALLOW = (b"allow", b"GET, HEAD, POST, OPTIONS")
 ALLOW_POST = (b"allow", b"POST")
+CLOSE = (b"connection", b"close")
 LEFT_UNREAD = (ErrorCode.PAYLOAD_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT)
 """What is left of a body that was refused must not be read as the next request."""
 
@@ -70,7 +71,6 @@ class GraphQLEndpoint(Generic[ContextT]):
         draft_statuses: bool = False,
     ) -> None:
         self._engine = engine
-        self._clock = Clock()
         self._get_context = get_context
         self._documents = documents or DocumentStore()
         self._explorer = explorer
@@ -100,26 +100,30 @@ class GraphQLEndpoint(Generic[ContextT]):
                 raise refusal(ErrorCode.NOT_ACCEPTABLE, message)
             if method not in ("POST", "GET", "HEAD"):
                 raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Use POST, or GET for queries.")
-            with RequestWatch(self._clock, receive) as watch:
-                if method == "POST":
-                    watch.limit(self._body_timeout, _body_late)
-                    self._check_body(head)
-                    body = take_body(receive)
-                    if body is None:
-                        body = await self._received(receive)
-                    elif len(body) > self._max_body_bytes:
-                        raise self._too_large()
-                    parameters = parameters_of_body(body)
-                else:
-                    parameters = parameters_of_url(scope["query_string"])
-                watch.limit(self._engine.limits.timeout_seconds, self._operation_late)
-                watch.listen()
-                result = await self._run(parameters, scope, reads_only=method != "POST")
+            if method == "POST":
+                self._check_body(head)
+                parameters = parameters_of_body(await self._body(receive))
+            else:
+                parameters = parameters_of_url(scope["query_string"])
+            with ClientWatch(receive):
+                result = await self._in_time(self._run(parameters, scope, reads_only=method != "POST"))
             return self._replies.executed(result, media)
         except ClientGone:
             raise
         except Exception as error:
             return self._refused(self._engine.errors.unexpected(error), method, media or MediaType.JSON)
+
+    async def _in_time(self, operation: Awaitable[Result]) -> Result:
+        seconds = self._engine.limits.timeout_seconds
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                return await operation
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            message = f"The operation took longer than {seconds:g} s."
+            raise refusal(ErrorCode.EXECUTION_TIMEOUT, message) from None
 
     async def _run(self, parameters: Parameters, scope: Scope, *, reads_only: bool) -> Result:
         context = await self._get_context(HTTPConnection(scope))
@@ -158,6 +162,13 @@ class GraphQLEndpoint(Generic[ContextT]):
         if head.content_length > self._max_body_bytes:
             raise self._too_large()
 
+    async def _body(self, receive: Receive) -> bytes:
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                return await self._received(receive)
+        except TimeoutError:
+            raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
+
     async def _received(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []
         size = 0
@@ -174,17 +185,9 @@ class GraphQLEndpoint(Generic[ContextT]):
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _operation_late(self) -> RequestRefused:
-        seconds = self._engine.limits.timeout_seconds
-        return refusal(ErrorCode.EXECUTION_TIMEOUT, f"The operation took longer than {seconds:g} s.")
-
     def _too_large(self) -> RequestRefused:
         message = f"A body may be at most {self._max_body_bytes} bytes long."
         return refusal(ErrorCode.PAYLOAD_TOO_LARGE, message, maximum=self._max_body_bytes)
-
-
-def _body_late() -> RequestRefused:
-    return refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.")
 
 
 def _head(scope: Scope) -> Head:

@@ -9,7 +9,6 @@ from starlette.types import Send
 
 from graph.errors import ErrorCode, RequestRefused
 from graph.negotiation import MediaType
-from graph.protocol import write_at_once
 
 REQUEST_STATUS: Mapping[ErrorCode, int] = {
     ErrorCode.BAD_REQUEST: 400,
@@ -53,8 +52,6 @@ class Reply(NamedTuple):
 
     async def send(self, send: Send) -> None:
         """Send the answer."""
-        if write_at_once(send, self.status, self.headers, self.body):
-            return
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from db.migrate import apply_migrations
 from db.pool import Database
 from graph.config import Settings, SettingsError, load_settings, pass_on
-from graph.connections import HttpProtocol, TrustedProxies
 from graph.greeting import greeting
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ async def _greet(settings: Settings, listener: socket.socket, *, demo: bool) -> 
     sys.stdout.flush()
 
 
-def load_app() -> TrustedProxies:
+def load_app() -> ASGIApp:
     """The application, in a process that does nothing but serve it; uvicorn calls this.
 
     Looking for garbage while modules are loaded costs a tenth of the start and finds little. What is loaded
@@ -107,34 +107,36 @@ def load_app() -> TrustedProxies:
     try:
         from graph.app import create_app
 
-        settings = load_settings()
-        serving: Any = create_app(settings).serving
-        return TrustedProxies(serving, settings.trusted_proxies)
+        return create_app(load_settings())
     finally:
         gc.freeze()
         gc.enable()
 
 
-def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
-    # Worker processes import the application and read the settings from the environment.
-    pass_on(settings)
-    config = uvicorn.Config(
+def server_config(settings: Settings, *, workers: int) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
         "graph.server:load_app",
         factory=True,
         workers=workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         interface="asgi3",
-        http=HttpProtocol,
+        http="httptools",
         ws="none",
         log_config=_logging(settings.log_level),
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # TrustedProxies does that
+        forwarded_allow_ips=settings.trusted_proxies,
         date_header=False,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
+
+
+def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
+    # Worker processes import the application and read the settings from the environment.
+    pass_on(settings)
+    config = server_config(settings, workers=workers)
     if workers == 1:
-        server.run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
     else:
         Multiprocess(config, sockets=[listener]).run()

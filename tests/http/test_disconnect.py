@@ -9,7 +9,6 @@ import pytest
 import uvicorn
 from starlette.requests import HTTPConnection
 
-from graph.connections import HttpProtocol
 from graph.limits import Limits
 from tests.http.server import Context, build_app, build_engine, code_of, send
 
@@ -35,7 +34,7 @@ def serve(context: Context, http: Any) -> tuple[uvicorn.Server, asyncio.Task[Non
     return server, serving, port
 
 
-@pytest.mark.parametrize("http", [HttpProtocol, "httptools", "h11"])
+@pytest.mark.parametrize("http", ["httptools", "h11"])
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["small", "large"])
 def test_the_operation_is_cancelled_when_the_client_goes(
     http: Any, body: bytes, caplog: pytest.LogCaptureFixture
