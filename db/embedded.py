@@ -1,7 +1,7 @@
 """A PostgreSQL server of our own, from a wheel's binaries, shared by the processes of one data directory.
 
-The data directory holds `cluster` (PostgreSQL's own files), `server.log` and three lock files. The locks are
-the kernel's (flock), so whatever way a process ends, its locks end with it:
+The data directory holds `cluster` (PostgreSQL's own files), `server.log` and its predecessors, and three lock
+files. The locks are the kernel's (flock), so whatever way a process ends, its locks end with it:
 
 - `start.lock` is held exclusively while a process starts, joins or stops the server;
 - `users.lock` is held shared by everyone who uses the server: who can take it exclusively is the last one;
@@ -24,6 +24,8 @@ from urllib.parse import quote
 
 import psycopg
 
+from db.embedded_log import NAME as LOG_NAME
+from db.embedded_log import OLD_LOGS, SESSION_OPTIONS, LogWatch
 from db.embedded_place import EmbeddedServerError, find_place
 from db.embedded_process import PORT, ROLE, Lock, ServerProcess
 
@@ -34,8 +36,8 @@ OUR_NAMES = frozenset(
         "start.lock",
         "users.lock",
         "server.lock",
-        "server.log",
-        "server.log.1",
+        LOG_NAME,
+        *OLD_LOGS,
         "cluster",
         "cluster.new",
         "lost+found",
@@ -51,12 +53,13 @@ class EmbeddedServer:
     socket_dir: Path
     _process: ServerProcess = field(repr=False, compare=False)
     _users: Lock = field(repr=False, compare=False)
+    _log_watch: LogWatch = field(repr=False, compare=False)
     _pid: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     def dsn(self, database: str = "runglass") -> str:
         """Return the libpq URL of a database of this server, over the unix socket, as its superuser."""
-        host = quote(str(self.socket_dir), safe="")
-        return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port={PORT}"
+        host, options = quote(str(self.socket_dir), safe=""), quote(SESSION_OPTIONS, safe="")
+        return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port={PORT}&options={options}"
 
     def close(self) -> None:
         """Give the server up; the last user stops it (fast shutdown). Closing twice is harmless.
@@ -66,6 +69,7 @@ class EmbeddedServer:
         atexit.unregister(self.close)
         if self._users.closed or self._pid != os.getpid():
             return
+        self._log_watch.stop()
         try:
             with self._process.exclusively(time.monotonic() + 30):
                 if self._users.try_exclusive():
@@ -151,7 +155,9 @@ def _join(process: ServerProcess, deadline: float) -> EmbeddedServer:
                 )
             process.stop()
             socket_dir = None
-        server = EmbeddedServer(process.place.folder, socket_dir or process.launch(deadline), process, users)
+        socket_dir = socket_dir or process.launch(deadline)
+        watch = LogWatch(process.limit_log)
+        server = EmbeddedServer(process.place.folder, socket_dir, process, users, watch)
         _create_database(server)
     except BaseException:
         if alone:

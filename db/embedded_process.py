@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from db import embedded_log
 from db.embedded_place import Account, EmbeddedServerError, Place, give, make_socket_folder
 
 ROLE = "runglass"
 PORT = 5432
-LOG_LIMIT_BYTES = 10_000_000
 STOP_STEPS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 SETTINGS = {
     "listen_addresses": "",
@@ -36,8 +36,7 @@ SETTINGS = {
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",
-    "log_timezone": "UTC",
-    "logging_collector": "off",
+    **embedded_log.SETTINGS,
 }
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -190,7 +189,7 @@ class ServerProcess:
         self.stop()
         self._remove_socket_folder(socket_dir)
         raise EmbeddedServerError(
-            f"PostgreSQL did not start: {reason} (log: {self.place.folder / 'server.log'})"
+            f"PostgreSQL did not start: {reason} (log: {self.place.folder / embedded_log.NAME})"
         )
 
     def stop(self) -> None:
@@ -305,16 +304,26 @@ class ServerProcess:
             folder.rmdir()
 
     def _open_log(self) -> BinaryIO:
-        path = self.place.folder / "server.log"
-        if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-            path.replace(path.with_name("server.log.1"))
+        embedded_log.turn_over(self.place.folder, self.place.account)
+        path = self.place.folder / embedded_log.NAME
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         log = os.fdopen(os.open(path, flags, 0o600), "ab")
         give(path, self.place.account)
         return log
 
+    def limit_log(self) -> None:
+        """Begin the log anew where it has reached its limit, unless another process is at work here."""
+        lock = self.lock("start.lock")
+        if not lock.try_exclusive():
+            lock.close()
+            return
+        try:
+            embedded_log.turn_over(self.place.folder, self.place.account)
+        finally:
+            lock.release()
+
     def _logged_since(self, offset: int) -> str:
-        with open(self.place.folder / "server.log", "rb") as log:
+        with open(self.place.folder / embedded_log.NAME, "rb") as log:
             log.seek(offset)
             return _reason(log.read(100_000).decode(errors="replace"))
 
