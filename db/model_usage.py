@@ -2,8 +2,8 @@
 
 Tables: runglass.model_usage (by hour and day) and runglass.batch_usage (by quarter of an hour), and of
 runglass.run_log_deltas what is not folded into them yet. Only runs count whose model and both counts of
-tokens are known. Times and ranges are those of `db.rollups`. What was written before migration 0010 and is
-not counted yet (runglass.model_usage_start) is left out.
+tokens are known. Times and ranges are those of `db.rollups`. What was written before models were counted, and
+is not counted yet (runglass.model_usage_start), is left out.
 """
 
 from __future__ import annotations

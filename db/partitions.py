@@ -1,6 +1,7 @@
 """Partitions of biz.ai_run_logs: one a month, and stretches that cover the time around and between them.
 
-An adopted table without partitions is left as it is. Migration 0013 holds what makes and drops them.
+An adopted table without partitions is left as it is. `db/functions/run_log_partitions.sql` makes and drops
+them.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from db.ranges import quarter_before, ranges
 from db.scope import Scope, SiteStatement
 
 _FAR = datetime(9999, 12, 31, tzinfo=UTC)
-# The histogram's bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1); migration 0002 puts values into it.
+# The histogram's bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1); `run_log_deltas_sql` puts values into it.
 _BIN_GROWTH = 1.1
 # Above this many deltas moved, the next readers should not have to step over what is left of them.
 _VACUUM_FROM = 20_000
@@ -290,7 +290,7 @@ async def rebuild(
 
 
 async def count_models(conn: psycopg.AsyncConnection, *, seconds: float) -> None:
-    """Go on counting the models of the runs of before migration 0010, day by day, for about so long.
+    """Go on counting the models of runs from before they were counted, day by day, for about so long.
 
     Returns at once where nothing is left to count. The connection is in autocommit.
     """

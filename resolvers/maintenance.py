@@ -18,7 +18,7 @@ from resolvers.budget_events import tell_thresholds
 log = logging.getLogger(__name__)
 
 FOLD_SECONDS = 2.0
-# Of each round, until the models of all runs of before migration 0010 are counted.
+# Of each round, until the models of the runs from before models were counted are counted.
 _COUNT_SECONDS = 0.5
 _FOLDS_A_PARTITION_CHECK = 1800
 _FOLDS_A_PURGE = 150

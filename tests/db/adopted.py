@@ -107,3 +107,27 @@ VARIANTS = {
         result_value="'[1]'",
     ),
 }
+
+PARTITIONED = """
+CREATE SCHEMA biz;
+CREATE TABLE biz.ai_run_logs (id bigserial, site_id text, app_type text, trigger_type text, member_id text,
+    session_id text, request_prompt text, response_text text, tokens_used bigint, latency_ms integer,
+    status text, error_message text, alert_status text, {created_at}, finished_at timestamptz{more})
+    PARTITION BY RANGE (created_at);
+CREATE TABLE biz.of_old PARTITION OF biz.ai_run_logs FOR VALUES FROM (MINVALUE) TO ('2023-01-01');
+"""
+"""A log that others have partitioned, for `format`."""
+
+# Every kind of database that we start from; the new one is empty.
+KINDS = {
+    "new": "",
+    **{name: variant.sql() for name, variant in VARIANTS.items()},
+    "partitioned": PARTITIONED.format(created_at="created_at timestamptz NOT NULL", more=""),
+    "partitioned, nullable": PARTITIONED.format(created_at="created_at timestamptz", more=""),
+    "partitioned, no zone": PARTITIONED.format(created_at="created_at timestamp", more=""),
+    "partitioned, no zone, not null": PARTITIONED.format(created_at="created_at timestamp NOT NULL", more=""),
+    "partitioned, foreign key": PARTITIONED.format(
+        created_at="created_at timestamptz NOT NULL", more=", PRIMARY KEY (id, created_at)"
+    )
+    + "CREATE TABLE biz.note (run bigint, at timestamptz, FOREIGN KEY (run, at) REFERENCES biz.ai_run_logs)",
+}

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from db import migrate
-from db.migrate import apply_migrations
-from tests.db.recount import NOW, add_run, check, connect, in_utc
+from tests.db.recount import NOW, add_run, check, connect
 
 TICK = timedelta(microseconds=1)
 # On bounds and beside them: in months that the fixture makes, in the gap between them, and around them all.
@@ -73,18 +69,6 @@ CREATE TRIGGER tell AFTER INSERT OR DELETE ON biz.ai_run_logs FOR EACH ROW EXECU
 CREATE TRIGGER asleep AFTER INSERT ON biz.ai_run_logs FOR EACH ROW EXECUTE FUNCTION tell();
 ALTER TABLE biz.ai_run_logs DISABLE TRIGGER asleep;
 """
-
-
-def migrate_to_0012(dsn: str, folder: Path) -> str:
-    """Make a database as before migration 0013, with a month apart from the others; gives its address."""
-    for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
-        if file.name < "0013":
-            shutil.copy(file, folder)
-    asyncio.run(apply_migrations(dsn, folder=folder))
-    with connect(dsn) as connection:
-        make(connection, "2024-05-01", "2024-05-01")
-        make(connection, "2026-01-01", "2026-12-01")
-    return in_utc(dsn)
 
 
 def make(connection: psycopg.Connection, first: str, last: str) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
 
 from db.migrate import apply_migrations
+from tests.db.adopted import KINDS, PARTITIONED
 from tests.db.line_of_time import (
     COVERED,
     MOMENTS,
@@ -19,62 +19,10 @@ from tests.db.line_of_time import (
     add_at_every_moment,
     assert_whole,
     make,
-    migrate_to_0012,
     rows,
     unchanged,
 )
-from tests.db.recount import add_batches, add_run, check, connect, fold, in_utc, write_at_random
-
-OUTSIDE = {
-    "nothing": [],
-    "old rows": [datetime(2023, 7, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(30)],
-    "rows to come": [datetime(2150, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(30)],
-    "rows of a gap": [datetime(2024, 6, 1, tzinfo=UTC) + timedelta(days=day) for day in range(30)],
-    "rows everywhere": MOMENTS * 3 + [datetime(2023, 1, 1, tzinfo=UTC)] * 20,
-}
-
-
-@pytest.fixture
-def before(empty_dsn: str, tmp_path: Path) -> str:
-    """A database before migration 0013, with a month apart from the others."""
-    return migrate_to_0012(empty_dsn, tmp_path)
-
-
-@pytest.mark.parametrize("what", OUTSIDE)
-def test_the_migration_keeps_every_row_and_every_roll_up(before: str, what: str) -> None:
-    add_batches(before)
-    with connect(before) as connection:
-        for number, moment in enumerate(OUTSIDE[what]):
-            add_run(
-                connection, id=number + 10_000, created_at=moment, tokens_used=number, latency_ms=number,
-                model="small", prompt_tokens=2, completion_tokens=1,
-                # Python has no words for the other moments, which a batch would tell.
-                trigger_job_id=1 + number % 3 if isinstance(moment, datetime) else None,
-            )  # fmt: skip
-        write_at_random(before, 1, 40)
-        fold(before)
-        write_at_random(before, 2, 40)
-        (rest,) = rows(connection, "SELECT pg_relation_filenode('biz.ai_run_logs_rest')")
-    with unchanged(before) as connection:
-        asyncio.run(apply_migrations(before))
-        assert rest in rows(connection, "SELECT pg_relation_filenode(part) FROM runglass.run_log_parts()")
-        assert rows(connection, "SELECT to_regclass('biz.ai_run_logs_rest')") == [(None,)]
-    with connect(before) as connection:
-        add_at_every_moment(connection)
-    asyncio.run(check(before, YEARS))
-
-
-def test_rows_that_can_stay_in_their_table_are_not_written_again(before: str) -> None:
-    with connect(before) as connection:
-        for moment in OUTSIDE["old rows"]:
-            add_run(connection, created_at=moment)
-        places = "SELECT id, ctid, xmin FROM biz.ai_run_logs ORDER BY 1"
-        was = rows(connection, places)
-        asyncio.run(apply_migrations(before))
-        assert rows(connection, places) == was
-        assert rows(connection, "SELECT DISTINCT tableoid::regclass::text FROM biz.ai_run_logs") == [
-            ("biz.ai_run_logs_before",)
-        ]
+from tests.db.recount import add_run, check, connect, fold, in_utc
 
 
 def test_a_row_of_any_date_finds_a_place_whatever_is_made_and_dropped(database: str) -> None:
@@ -201,14 +149,7 @@ def test_a_run_that_moves_to_another_time_is_counted_there(database: str) -> Non
 def test_a_log_that_was_adopted_with_partitions_takes_every_row_it_took(empty_dsn: str, column: str) -> None:
     database = in_utc(empty_dsn)
     with connect(database) as connection:
-        connection.execute(
-            "CREATE SCHEMA biz; CREATE TABLE biz.ai_run_logs (id bigserial, site_id text, app_type text,"
-            " trigger_type text, member_id text, session_id text, request_prompt text, response_text text,"
-            " tokens_used bigint, latency_ms integer, status text, error_message text, alert_status text,"
-            f" {column}, finished_at timestamptz) PARTITION BY RANGE (created_at);"
-            " CREATE TABLE biz.of_old PARTITION OF biz.ai_run_logs"
-            " FOR VALUES FROM (MINVALUE) TO ('2023-01-01')"
-        )
+        connection.execute(PARTITIONED.format(created_at=column, more=""))
     asyncio.run(apply_migrations(empty_dsn))
     with connect(database) as connection:
         nullable = "NOT NULL" not in column
@@ -223,19 +164,18 @@ def test_a_log_that_was_adopted_with_partitions_takes_every_row_it_took(empty_ds
             add_run(connection, created_at=moment)
 
 
-def test_a_log_to_which_a_foreign_key_points_keeps_its_default_partition(before: str) -> None:
-    with connect(before) as connection:
-        add_run(connection, id=1, created_at="2025-03-03")
-        connection.execute(
-            "CREATE TABLE note (run bigint, at timestamptz,"
-            " FOREIGN KEY (run, at) REFERENCES biz.ai_run_logs);"
-            " INSERT INTO note VALUES (1, '2025-03-03')"
-        )
-        asyncio.run(apply_migrations(before))
+def test_a_log_to_which_a_foreign_key_points_gets_a_default_partition(empty_dsn: str) -> None:
+    database = in_utc(empty_dsn)
+    with connect(database) as connection:
+        connection.execute(KINDS["partitioned, foreign key"])
+        add_run(connection, id=1, created_at="2022-03-03")
+        connection.execute("INSERT INTO biz.note VALUES (1, '2022-03-03')")
+    asyncio.run(apply_migrations(empty_dsn))
+    with connect(database) as connection:
         assert rows(connection, "SELECT to_regclass('biz.ai_run_logs_rest') IS NULL") == [(False,)]
         assert make(connection, "2031-01-01", "2031-02-01") == 2
         add_at_every_moment(connection)
-    asyncio.run(check(before, YEARS))
+    asyncio.run(check(database, YEARS))
 
 
 def test_a_row_to_which_a_foreign_key_points_keeps_its_stretch_as_it_is(database: str) -> None:

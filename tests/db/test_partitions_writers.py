@@ -5,23 +5,13 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from threading import Event
 
-import pytest
-
 from db.connection import Connection
-from db.migrate import apply_migrations
 from db.partitions import make_partitions_ahead
-from tests.db.line_of_time import MOMENTS, YEARS, assert_whole, make, migrate_to_0012, rows
-from tests.db.recount import add_run, check, connect, fold
-
-
-@pytest.fixture
-def before(empty_dsn: str, tmp_path: Path) -> str:
-    """A database before migration 0013, with a month apart from the others."""
-    return migrate_to_0012(empty_dsn, tmp_path)
+from tests.db.line_of_time import MOMENTS, YEARS, assert_whole, make, rows
+from tests.db.recount import add_run, check, connect
 
 
 class Writers:
@@ -66,18 +56,6 @@ class Writers:
                 assert connection.execute(page).fetchall()
                 self._busy[number].set()
         return added
-
-
-def test_writers_go_on_while_the_log_is_converted(before: str) -> None:
-    with Writers(before) as writers:
-        asyncio.run(apply_migrations(before))
-        writers.wait()
-    with connect(before) as connection:
-        assert rows(connection, "SELECT count(*) FROM biz.ai_run_logs") == [(writers.added,)]
-        assert_whole(connection)
-    asyncio.run(check(before, YEARS))
-    fold(before)
-    asyncio.run(check(before, YEARS))
 
 
 def test_writers_go_on_while_months_are_made_and_dropped_by_two_servers(database: str) -> None:

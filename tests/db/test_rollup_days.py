@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,15 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import migrate, rollups
+from db import rollups
 from db.connection import Connection, numbered
-from db.migrate import apply_migrations
 from db.model_usage import SUM_MODELS_BY_APP, SUM_MODELS_BY_PERIOD, model_usage
 from db.ranges import ranges
 from db.rollups import SUM_LATENCY_BINS, SUM_USAGE_BY_APP, SUM_USAGE_BY_PERIOD, RollUpStatement
 from db.scope import EVERY_SITE, Scope
 from tests.db.recount import (
-    BOUNDS,
     NOW,
     add_batches,
     check,
@@ -170,45 +165,3 @@ def test_only_whole_days_are_counted_again(database: str) -> None:
         pytest.raises(psycopg.errors.RaiseException, match="whole days of UTC"),
     ):
         connection.execute("SELECT runglass.rebuild_run_rollups(%s, %s)", (NOW, NOW + timedelta(days=1)))
-
-
-@pytest.fixture
-def before(empty_dsn: str, tmp_path: Path) -> str:
-    """A database before migration 0012, with runs of four days, some of them not folded."""
-    for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
-        if file.name < "0012":
-            shutil.copy(file, tmp_path)
-    asyncio.run(apply_migrations(empty_dsn, folder=tmp_path))
-    database = in_utc(empty_dsn)
-    add_batches(database)
-    write_at_random(database, 1, 120)
-    with connect(database) as connection:
-        connection.execute("SELECT runglass.fold_run_log_deltas()")
-    write_at_random(database, 2, 60)
-    return database
-
-
-def test_the_migration_makes_the_days_of_what_is_there(before: str) -> None:
-    asyncio.run(apply_migrations(before))
-    asyncio.run(check(before, *BOUNDS))
-    with connect(before) as connection:
-        connection.execute("DELETE FROM biz.ai_run_logs WHERE id % 3 = 0")
-    assert fold(before) > 0
-    asyncio.run(check(before, *BOUNDS))
-    with connect(before) as connection:
-        connection.execute("TRUNCATE biz.ai_run_logs")
-        assert fold(before) > 0
-        for table in ("run_usage", "run_latency", "model_usage"):
-            assert connection.execute(f"SELECT count(*) FROM runglass.{table}").fetchone() == (0,)
-
-
-def test_the_migration_waits_for_a_fold_under_way(before: str) -> None:
-    with connect(before) as folder, connect(before) as other, ThreadPoolExecutor(1) as pool:
-        with folder.transaction():
-            assert folder.execute("SELECT runglass.fold_run_log_deltas()").fetchone() != (0,)
-            migrating = pool.submit(lambda: asyncio.run(apply_migrations(before)))
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
-            while other.execute(waiting).fetchone() == (0,):
-                assert not migrating.done()
-        migrating.result()
-    asyncio.run(check(before, *BOUNDS))

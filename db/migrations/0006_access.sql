@@ -57,7 +57,49 @@ CREATE TRIGGER sessions_changed
     AFTER DELETE OR TRUNCATE OR UPDATE
     ON runglass.sessions FOR EACH STATEMENT EXECUTE FUNCTION runglass.tell_of_access_change();
 
--- Names may repeat; this says which key, session or token it was: key_3, session_5, or jwt and the subject.
-ALTER TABLE runglass.audit_log ADD COLUMN actor_id text;
+-- What callers changed.
+CREATE TABLE runglass.audit_log (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    actor text NOT NULL,
+    address text,
+    action text NOT NULL,
+    site_id text,
+    target_kind text NOT NULL,
+    target_id text,
+    before jsonb,
+    after jsonb,
+    -- Names may repeat; this says which key, session or token it was: key_3, session_5, or jwt and the subject.
+    actor_id text
+);
+CREATE INDEX audit_log_newest ON runglass.audit_log (created_at DESC, id DESC);
+CREATE INDEX audit_log_by_target ON runglass.audit_log (target_kind, target_id, created_at DESC, id DESC);
 CREATE INDEX audit_log_by_site ON runglass.audit_log (site_id, created_at DESC, id DESC);
 CREATE INDEX audit_log_by_actor ON runglass.audit_log (actor, created_at DESC, id DESC);
+
+-- What a mutation answered under a caller's idempotency key, so that the same request again gets the same answer.
+-- The row is written in the transaction of the change itself: no change without its key, no key without its change.
+
+CREATE TABLE runglass.idempotency_keys (
+    caller text NOT NULL,
+    key text NOT NULL,
+    mutation text NOT NULL,
+    -- SHA-256 of the input without the key.
+    input_hash bytea NOT NULL,
+    -- NULL only within the transaction that makes the change.
+    result jsonb,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (caller, key)
+);
+CREATE INDEX idempotency_keys_expiry ON runglass.idempotency_keys (expires_at);
+
+-- How much of its allowance each caller has taken in the current period. Processes take it in slices and spend them
+-- by themselves. Not logged: after a crash of the server a period begins anew, and nothing else is lost.
+
+CREATE UNLOGGED TABLE runglass.rate_limits (
+    caller text PRIMARY KEY,
+    -- The number of the period since 1970.
+    period bigint NOT NULL,
+    taken bigint NOT NULL
+);

@@ -1,19 +1,28 @@
--- Roll-ups by day beside those by hour, so that a month is read as thirty days and not as 720 hours; and an index by
--- which the alerts of one member are found (docs/decisions/count-days-beside-hours.md).
--- level + 4 marks a row of a day (UTC): its `hour` is the first of the day, and _15, _30 and _45 end the sums of its
--- first 6, 12 and 18 hours.
+-- Folds: deltas go from runglass.run_log_deltas into the roll-ups.
 
--- Folds leave their work for later or wait for this, as rebuilds do; writers wait for the index only.
-SELECT runglass.lock_run_rollups();
+-- Everything that changes the roll-ups holds this lock to the end of its transaction; writers and readers never do.
+CREATE OR REPLACE FUNCTION runglass.run_rollup_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 7864511245002';
+
+CREATE OR REPLACE FUNCTION runglass.lock_run_rollups() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- What is done under the lock must see what its last holder committed.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the roll-ups of run logs are changed at READ COMMITTED only';
+    END IF;
+    PERFORM pg_advisory_xact_lock(runglass.run_rollup_lock());
+END
+$$;
 
 -- The day of an hour, and in which of the day's four parts of 6 hours it lies (0 to 3).
-CREATE FUNCTION runglass.day_of(hour timestamptz) RETURNS TABLE (day timestamptz, part integer)
+CREATE OR REPLACE FUNCTION runglass.day_of(hour timestamptz) RETURNS TABLE (day timestamptz, part integer)
 LANGUAGE sql IMMUTABLE AS $$
     SELECT date_bin('24 hours', hour, '2000-01-01 00:00:00+00'::timestamptz),
         extract(hour FROM hour AT TIME ZONE 'UTC')::integer / 6
 $$;
 
--- As in migration 0010, with the days, which are summed from the hours.
+-- Adds the deltas that `source` selects to the roll-ups and returns how many there were. `source` is one or more common
+-- table expressions, the last of which is called source and has the columns of run_log_deltas. Days are summed from hours.
 CREATE OR REPLACE FUNCTION runglass.roll_up_run_logs(source text) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -262,78 +271,19 @@ BEGIN
 END
 $$;
 
--- As before. Whole days of UTC only, because the rows of days are forgotten with those of their hours.
-CREATE OR REPLACE FUNCTION runglass.forget_run_rollups(first_hour timestamptz, last_hour timestamptz) RETURNS void
+-- Moves up to `most` deltas into the roll-ups and returns how many. Where another session holds the roll-ups' lock it
+-- returns 0 at once, or waits for that one.
+CREATE OR REPLACE FUNCTION runglass.fold_run_log_deltas(most integer DEFAULT 100000, wait boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF first_hour <> date_trunc('day', first_hour, 'UTC') OR last_hour <> date_trunc('day', last_hour, 'UTC') THEN
-        RAISE EXCEPTION 'the roll-ups of run logs are forgotten by whole days of UTC';
+    IF NOT wait AND NOT pg_try_advisory_xact_lock(runglass.run_rollup_lock()) THEN
+        RETURN 0;
     END IF;
-    UPDATE runglass.run_totals AS total SET calls = total.calls - gone.calls, tokens = total.tokens - gone.tokens
-    FROM (
-        SELECT site_id, app_type, status, sum(calls) AS calls, sum(tokens) AS tokens
-        FROM runglass.run_usage
-        WHERE level = 0 AND hour >= first_hour AND hour < last_hour
-        GROUP BY site_id, app_type, status
-    ) AS gone
-    WHERE total.site_id = gone.site_id AND total.app_type = gone.app_type AND total.status = gone.status;
-    DELETE FROM runglass.run_usage WHERE hour >= first_hour AND hour < last_hour;
-    DELETE FROM runglass.run_latency WHERE hour >= first_hour AND hour < last_hour;
-    DELETE FROM runglass.model_usage WHERE hour >= first_hour AND hour < last_hour;
+    PERFORM runglass.lock_run_rollups();
+    RETURN runglass.roll_up_run_logs(format(
+        'source AS (DELETE FROM runglass.run_log_deltas'
+        ' WHERE ctid = ANY (ARRAY(SELECT ctid FROM runglass.run_log_deltas LIMIT %s)) RETURNING *)',
+        most
+    ));
 END
 $$;
-
--- The days of what is there already.
-INSERT INTO runglass.run_usage
-SELECT level + 4, site_id, day, app_type, status,
-    sum(calls),
-    coalesce(sum(calls) FILTER (WHERE part < 1), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 2), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 3), 0),
-    sum(tokens),
-    coalesce(sum(tokens) FILTER (WHERE part < 1), 0),
-    coalesce(sum(tokens) FILTER (WHERE part < 2), 0),
-    coalesce(sum(tokens) FILTER (WHERE part < 3), 0),
-    sum(latency_calls),
-    coalesce(sum(latency_calls) FILTER (WHERE part < 1), 0),
-    coalesce(sum(latency_calls) FILTER (WHERE part < 2), 0),
-    coalesce(sum(latency_calls) FILTER (WHERE part < 3), 0),
-    sum(latency_ms_sum),
-    coalesce(sum(latency_ms_sum) FILTER (WHERE part < 1), 0),
-    coalesce(sum(latency_ms_sum) FILTER (WHERE part < 2), 0),
-    coalesce(sum(latency_ms_sum) FILTER (WHERE part < 3), 0)
-FROM runglass.run_usage, runglass.day_of(hour)
-GROUP BY level, site_id, day, app_type, status
-ORDER BY 1, 2, 3, 4, 5;
-
-INSERT INTO runglass.run_latency
-SELECT level + 4, site_id, day, latency_bin,
-    sum(calls),
-    coalesce(sum(calls) FILTER (WHERE part < 1), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 2), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 3), 0)
-FROM runglass.run_latency, runglass.day_of(hour)
-GROUP BY level, site_id, day, latency_bin
-ORDER BY 1, 2, 3, 4;
-
-INSERT INTO runglass.model_usage
-SELECT level + 4, site_id, day, app_type, model,
-    sum(calls),
-    coalesce(sum(calls) FILTER (WHERE part < 1), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 2), 0),
-    coalesce(sum(calls) FILTER (WHERE part < 3), 0),
-    sum(prompt_tokens),
-    coalesce(sum(prompt_tokens) FILTER (WHERE part < 1), 0),
-    coalesce(sum(prompt_tokens) FILTER (WHERE part < 2), 0),
-    coalesce(sum(prompt_tokens) FILTER (WHERE part < 3), 0),
-    sum(completion_tokens),
-    coalesce(sum(completion_tokens) FILTER (WHERE part < 1), 0),
-    coalesce(sum(completion_tokens) FILTER (WHERE part < 2), 0),
-    coalesce(sum(completion_tokens) FILTER (WHERE part < 3), 0)
-FROM runglass.model_usage, runglass.day_of(hour)
-GROUP BY level, site_id, day, app_type, model
-ORDER BY 1, 2, 3, 4, 5;
-
--- Without it a member's failures were sought among all runs of the member, or all alerts of the site.
-CREATE INDEX IF NOT EXISTS alerts_by_member ON biz.ai_run_logs (member_id, created_at DESC, id DESC)
-    WHERE status IN ('failed', 'timeout', 'circuit_open') AND member_id IS NOT NULL;

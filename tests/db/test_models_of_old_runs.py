@@ -1,19 +1,14 @@
-"""Migration 0010 on a log that is full already: the models of old runs are counted later, day by day."""
+"""A log whose old runs were not counted by model yet: they are counted later, day by day."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from db import migrate
 from db.connection import Connection
-from db.migrate import apply_migrations
 from db.model_usage import batch_usage, model_usage
 from db.scope import EVERY_SITE
 from tests.db.recount import (
@@ -26,7 +21,6 @@ from tests.db.recount import (
     connect,
     count_models,
     fold,
-    in_utc,
     rebuild,
     write_at_random,
 )
@@ -35,18 +29,26 @@ WEEK = [NOW - timedelta(days=7), NOW + timedelta(days=7)]
 
 
 @pytest.fixture
-def before(empty_dsn: str, tmp_path: Path) -> str:
-    """A database before migration 0010, with runs of four days, some of them not folded, and two batches."""
-    for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
-        if file.name < "0010":
-            shutil.copy(file, tmp_path)
-    asyncio.run(apply_migrations(empty_dsn, folder=tmp_path))
-    database = in_utc(empty_dsn)
+def before(database: str) -> str:
+    """Runs of four days, some of them not folded, and two batches; what models used is not counted."""
     add_batches(database)
     write_at_random(database, 1, 60)
     fold(database)
     write_at_random(database, 2, 60)
+    forget_models(database)
     return database
+
+
+def forget_models(dsn: str) -> None:
+    """Leave the store as a release did that began to count models in a log with runs."""
+    with connect(dsn) as connection:
+        connection.execute("UPDATE runglass.run_log_deltas SET model = NULL, batch_id = NULL")
+        connection.execute("DELETE FROM runglass.model_usage")
+        connection.execute("DELETE FROM runglass.batch_usage")
+        connection.execute(
+            "UPDATE runglass.model_usage_start SET counted_from ="
+            " (SELECT max(day) + interval '24 hours' FROM runglass.run_rollup_days() AS day)"
+        )
 
 
 def counted(dsn: str) -> tuple[int, int]:
@@ -62,7 +64,6 @@ def counted(dsn: str) -> tuple[int, int]:
 
 
 def test_old_runs_are_left_out_until_they_are_counted_and_then_right(before: str) -> None:
-    asyncio.run(apply_migrations(before))
     assert counted(before) == (0, 0)
     # What is changed meanwhile must not be counted by halves.
     write_at_random(before, 3, 40)
@@ -80,7 +81,7 @@ def test_a_day_whose_last_run_goes_before_it_is_counted(before: str, count: Call
         alone = NOW - timedelta(days=6)
         add_run(connection, trigger_job_id=1, created_at=alone)
     fold(before)
-    asyncio.run(apply_migrations(before))
+    forget_models(before)
     with connect(before) as connection:
         connection.execute("DELETE FROM biz.ai_run_logs WHERE created_at = %s", (alone,))
     fold(before)
@@ -89,7 +90,6 @@ def test_a_day_whose_last_run_goes_before_it_is_counted(before: str, count: Call
 
 
 def test_the_newest_days_come_first_and_can_be_read_before_the_others(before: str) -> None:
-    asyncio.run(apply_migrations(before))
     with connect(before) as connection:
         connection.execute("DELETE FROM biz.ai_run_logs WHERE created_at >= %s", (NOW - timedelta(hours=12),))
         add_run(connection, model="small", prompt_tokens=1, completion_tokens=1, trigger_job_id=1)
@@ -103,23 +103,7 @@ def test_the_newest_days_come_first_and_can_be_read_before_the_others(before: st
 
 
 def test_a_rebuild_counts_them_too(before: str) -> None:
-    asyncio.run(apply_migrations(before))
     rebuild(before)
     asyncio.run(check(before, *BOUNDS, WEEK))
     with connect(before) as connection:
         assert connection.execute("SELECT runglass.count_models_of_a_day()").fetchone() == (None,)
-
-
-def test_the_migration_waits_for_writers_under_way_and_counts_what_they_wrote(before: str) -> None:
-    with connect(before) as writer, connect(before) as other, ThreadPoolExecutor(1) as pool:
-        with writer.transaction():
-            add_run(writer, model="small", prompt_tokens=5, completion_tokens=5)
-            migrating = pool.submit(lambda: asyncio.run(apply_migrations(before)))
-            waiting = (
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'biz.ai_run_logs'::regclass"
-            )
-            while other.execute(waiting).fetchone() == (0,):
-                assert not migrating.done()
-        migrating.result()
-    count_models(before)
-    asyncio.run(check(before, *BOUNDS, WEEK))

@@ -4,7 +4,7 @@
 
 -- Every partition with the period it holds. A stretch is one that we may split and merge; what others have attached under
 -- names of their own is left alone.
-CREATE FUNCTION runglass.run_log_parts() RETURNS TABLE (part regclass, period tstzrange, is_stretch boolean)
+CREATE OR REPLACE FUNCTION runglass.run_log_parts() RETURNS TABLE (part regclass, period tstzrange, is_stretch boolean)
 LANGUAGE sql STABLE SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT oid::regclass, tstzrange(bound[1]::timestamptz, bound[2]::timestamptz),
         relname ~ '^ai_run_logs_(before|after|from_[0-9]{4,}_[0-9]{2})(_[0-9]+)?$'
@@ -17,14 +17,14 @@ LANGUAGE sql STABLE SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     WHERE inhparent = 'biz.ai_run_logs'::regclass
 $$;
 
-CREATE FUNCTION runglass.run_log_condition(period tstzrange) RETURNS text
+CREATE OR REPLACE FUNCTION runglass.run_log_condition(period tstzrange) RETURNS text
 LANGUAGE sql STABLE SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT concat_ws(
         ' AND ', 'true', 'created_at >= ' || quote_literal(lower(period)), 'created_at < ' || quote_literal(upper(period))
     )
 $$;
 
-CREATE FUNCTION runglass.run_log_bounds(period tstzrange) RETURNS text
+CREATE OR REPLACE FUNCTION runglass.run_log_bounds(period tstzrange) RETURNS text
 LANGUAGE sql STABLE SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
     SELECT format(
         'FOR VALUES FROM (%s) TO (%s)',
@@ -33,7 +33,7 @@ LANGUAGE sql STABLE SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $$
 $$;
 
 -- A name for a stretch that no table but `part` has.
-CREATE FUNCTION runglass.run_log_stretch_name(period tstzrange, part regclass DEFAULT NULL) RETURNS text
+CREATE OR REPLACE FUNCTION runglass.run_log_stretch_name(period tstzrange, part regclass DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     base text := 'ai_run_logs_' || CASE
@@ -54,7 +54,7 @@ $$;
 
 -- Keeps everybody off the log to the end of the transaction. The parent first: nobody who waits for it then holds a
 -- partition that we want, unless they named it themselves.
-CREATE FUNCTION runglass.lock_run_log() RETURNS void
+CREATE OR REPLACE FUNCTION runglass.lock_run_log() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     -- A partition that was empty before the lock may hold a row now; an older snapshot would not show it.
@@ -65,7 +65,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION runglass.add_run_log_part(name text, period tstzrange) RETURNS void
+CREATE OR REPLACE FUNCTION runglass.add_run_log_part(name text, period tstzrange) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TABLE biz.%I PARTITION OF biz.ai_run_logs %s', name, runglass.run_log_bounds(period));
@@ -75,7 +75,7 @@ $$;
 
 -- Covers what no partition covers, but for `reserved`, with stretches; empty ones beside it are made part of them.
 -- The caller holds the log's lock.
-CREATE FUNCTION runglass.fill_run_log_gaps(reserved tstzrange DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION runglass.fill_run_log_gaps(reserved tstzrange DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     gap tstzrange;
@@ -108,7 +108,7 @@ END
 $$;
 
 -- Runs a statement that moves rows into or out of `target` without its triggers: the log as a whole does not change.
-CREATE FUNCTION runglass.move_run_logs(target regclass, statement text) RETURNS void
+CREATE OR REPLACE FUNCTION runglass.move_run_logs(target regclass, statement text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     switches text[] := ARRAY(
@@ -135,7 +135,7 @@ $$;
 -- which most of its rows lie (the first of equals). Its other rows move: `wanted`, where it is one of `homes`, becomes a
 -- month's partition, the others become stretches. False, and nothing is done, where more than `most` rows would move.
 -- The caller holds the log's lock.
-CREATE FUNCTION runglass.rehouse_run_logs(
+CREATE OR REPLACE FUNCTION runglass.rehouse_run_logs(
     source regclass, homes tstzrange[], wanted tstzrange DEFAULT NULL, most bigint DEFAULT NULL
 ) RETURNS boolean
 LANGUAGE plpgsql SET TimeZone = 'UTC' AS $$
@@ -207,7 +207,7 @@ $$;
 
 -- Makes the partition of the month `wanted`, which lies in a stretch. False where too many rows would move, or a foreign
 -- key points to one of them. The caller holds the log's lock.
-CREATE FUNCTION runglass.split_run_log_stretch(stretch regclass, period tstzrange, wanted tstzrange) RETURNS boolean
+CREATE OR REPLACE FUNCTION runglass.split_run_log_stretch(stretch regclass, period tstzrange, wanted tstzrange) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN
     RETURN runglass.rehouse_run_logs(
@@ -229,13 +229,48 @@ EXCEPTION WHEN foreign_key_violation THEN
 END
 $$;
 
--- A log that was adopted with partitions may keep its DEFAULT one (see the end of this file), and then this serves it.
-ALTER FUNCTION runglass.ensure_run_log_partitions(date, date) RENAME TO ensure_run_log_partitions_beside_rest;
+CREATE OR REPLACE FUNCTION runglass.ensure_run_log_partitions_beside_rest(first_day date, last_day date) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    parent regclass := 'biz.ai_run_logs';
+    month date := date_trunc('month', first_day)::date;
+    partition text;
+    occupied boolean;
+    made integer := 0;
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = parent) <> 'p' THEN
+        RETURN 0;
+    END IF;
+    WHILE month <= last_day LOOP
+        partition := 'ai_run_logs_' || to_char(month, 'YYYY_MM');
+        IF to_regclass('biz.' || partition) IS NULL THEN
+            -- A partition cannot take over rows that the default one already holds.
+            SELECT EXISTS (
+                SELECT FROM biz.ai_run_logs_rest
+                WHERE created_at >= month::timestamp AT TIME ZONE 'UTC'
+                  AND created_at < (month + interval '1 month')::timestamp AT TIME ZONE 'UTC'
+            ) INTO occupied;
+            IF NOT occupied THEN
+                EXECUTE format(
+                    'CREATE TABLE biz.%I PARTITION OF biz.ai_run_logs FOR VALUES FROM (%L) TO (%L)',
+                    partition,
+                    month::timestamp AT TIME ZONE 'UTC',
+                    (month + interval '1 month')::timestamp AT TIME ZONE 'UTC'
+                );
+                PERFORM runglass.count_run_logs_of(format('biz.%I', partition)::regclass);
+                made := made + 1;
+            END IF;
+        END IF;
+        month := (month + interval '1 month')::date;
+    END LOOP;
+    RETURN made;
+END
+$$;
 
 -- Makes the partitions of the months of [first_day, last_day] that are missing and returns how many it made; covers what
 -- a partition covered that somebody dropped by hand. Rows that lie in a stretch already move to their month, unless more
 -- than 10,000 would have to: then they stay, and their month has no partition of its own.
-CREATE FUNCTION runglass.ensure_run_log_partitions(first_day date, last_day date) RETURNS integer
+CREATE OR REPLACE FUNCTION runglass.ensure_run_log_partitions(first_day date, last_day date) RETURNS integer
 LANGUAGE plpgsql SET TimeZone = 'UTC' AS $$
 DECLARE
     parent regclass := 'biz.ai_run_logs';
@@ -270,7 +305,9 @@ BEGIN
 END
 $$;
 
--- As before, and what the month covered stays covered.
+-- Retention: drops the partition of the month that holds `month`, its roll-ups and its external ids, in one
+-- transaction; false where there is no such partition. Writers wait only for the last statements. What the month covered
+-- stays covered.
 CREATE OR REPLACE FUNCTION runglass.drop_run_log_partition(month date) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -297,29 +334,5 @@ BEGIN
         PERFORM runglass.fill_run_log_gaps();
     END IF;
     RETURN true;
-END
-$$;
-
--- Our own table as it was made by migration 0001, and what others have partitioned in the same way. A row without
--- created_at, or one that a foreign key points to, can lie in or leave a DEFAULT partition only under conditions that are
--- not ours to set: such a log keeps it.
-DO $$
-DECLARE
-    parent regclass := to_regclass('biz.ai_run_logs');
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_partitioned_table
-        JOIN pg_attribute ON attrelid = partrelid AND attname = 'created_at'
-        WHERE partrelid = parent AND partstrat = 'r' AND partdefid = to_regclass('biz.ai_run_logs_rest')
-            AND partattrs::text = attnum::text AND attnotnull
-    ) OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = parent) THEN
-        RETURN;
-    END IF;
-    PERFORM runglass.lock_run_log();
-    -- The rows that lie in one of the places between the months stay where they are, in the table that they have.
-    PERFORM runglass.rehouse_run_logs('biz.ai_run_logs_rest', ARRAY(
-        SELECT unnest(tstzmultirange(tstzrange(NULL, NULL)) - coalesce(range_agg(period), '{}'))
-        FROM runglass.run_log_parts() WHERE part <> 'biz.ai_run_logs_rest'::regclass
-    ));
 END
 $$;
