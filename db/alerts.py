@@ -5,16 +5,13 @@ Table: biz.ai_run_logs. alert_status NULL means pending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, cast
+from typing import Any, LiteralString, NamedTuple
 
-from db import json_text
 from db.conditions import CREATED_RANGE, equal, present
 from db.connection import Read
-from db.json_text import RowsText
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
 from db.scope import Scope, SiteStatement
@@ -39,9 +36,6 @@ class AlertRow(NamedTuple):
 ALERT_COLUMNS: LiteralString = """
     id, site_id::text, app_type, trigger_type, member_id::text, status, error_message,
     coalesce(alert_status, 'pending') AS alert_status, alert_changed_by, alert_changed_at, created_at"""
-
-NAMES: Mapping[str, LiteralString] = {name: cast(LiteralString, name) for name in AlertRow._fields}
-"""What each attribute is called among the columns."""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
@@ -82,18 +76,13 @@ SET_ALERT_STATUS = SiteStatement(
 )
 
 
-@lru_cache(maxsize=256)
-def _recent(shown: LiteralString) -> SiteStatement:
-    """The ten newest alerts, pending ones first: those that are pending, then what is left of the ten newest.
-
-    Where fewer than ten are pending, the ten newest alerts hold those that are shown of the others. Asking
-    for the newest of the others themselves makes the planner guess how many there are, and where it guesses
-    few, it sorts them all. The first ten of one part after the other need no sorting, and where ten are
-    pending, the second is never read.
-    """
-    return SiteStatement(
-        f"""
-    SELECT {shown} FROM (
+# The pending ones, then what is left of the ten newest: where fewer than ten are pending, the ten newest
+# alerts hold those that are shown of the others. Asking for the newest of the others themselves makes the
+# planner guess how many there are, and where it guesses few, it sorts them all. The first ten of one part
+# after the other need no sorting, and where ten are pending, the second is never read.
+RECENT_ALERTS = SiteStatement(
+    f"""
+    SELECT * FROM (
         (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
          WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
          ORDER BY created_at DESC, id DESC LIMIT 10)
@@ -105,8 +94,7 @@ def _recent(shown: LiteralString) -> SiteStatement:
         ) AS newest WHERE alert_status <> 'pending'
         LIMIT 10
     ) AS alert"""
-    )
-
+)
 
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type"), **CREATED_RANGE}
 
@@ -147,12 +135,7 @@ async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFil
 
 def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:
     """The ten newest alerts, pending ones first."""
-    return site_read(AlertRow, _recent("*"), scope, list)
-
-
-def written_recent_alerts(*, scope: Scope, alert: LiteralString) -> Read[str | None]:
-    """The same as the text of a JSON array, each written as `alert` says; None where one cannot be."""
-    return site_read(RowsText, _recent(json_text.rows(alert)), scope, json_text.array)
+    return site_read(AlertRow, RECENT_ALERTS, scope, list)
 
 
 async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:

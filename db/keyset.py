@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, Literal, LiteralString, NamedTuple, TypeVar, cast
-
-from db.json_text import NOT_SHOWN, CursorMember, PageText
-
-# Written rows meet at this text and nowhere else is it: in JSON's strings a backslash leads a quotation mark.
-_BETWEEN = '},{"'
+from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
 
 class Key(NamedTuple):
@@ -44,16 +39,6 @@ class Page(NamedTuple, Generic[Row]):
     rows: Sequence[Row]
     has_next: bool
     has_previous: bool
-
-
-class WrittenPage(NamedTuple):
-    """A page whose rows are the text of a JSON array; None where one of them cannot be shown so."""
-
-    rows: str | None
-    has_next: bool
-    has_previous: bool
-    start_cursor: str | None = None
-    end_cursor: str | None = None
 
 
 def keyset(
@@ -97,45 +82,3 @@ def page_of(request: PageRequest, rows: list[Row]) -> Page[Row]:
         rows.reverse()
         return Page(rows, has_next=request.before is not None, has_previous=more)
     return Page(rows, has_next=more, has_previous=request.after is not None)
-
-
-def written_page_of(request: PageRequest, text: PageText, cursor_member: CursorMember) -> WrittenPage:
-    """Turn the text of a statement made with `keyset` into the page that was asked for.
-
-    `cursor_member` is that of the `RowText` of the statement.
-    """
-    more = text.size > request.limit
-    cursors, rows = text.cursors or "", text.items or ""
-    shown = NOT_SHOWN not in rows
-    if more and shown and request.backward:
-        cursors, rows = cursors.partition(" ")[2], rows[rows.index(_BETWEEN) + 2 :]
-    elif more and shown:
-        cursors, rows = cursors.rpartition(" ")[0], rows[: rows.rindex(_BETWEEN) + 1]
-    if cursor_member is None or not shown or not rows:
-        start, end = cursors.partition(" ")[0], cursors.rpartition(" ")[2]
-    else:
-        start, end = _cursors_of(rows, cursor_member)
-    return WrittenPage(
-        f"[{rows}]" if shown else None,
-        has_next=request.before is not None if request.backward else more,
-        has_previous=more if request.backward else request.after is not None,
-        start_cursor=start or None,
-        end_cursor=end or None,
-    )
-
-
-def _cursors_of(rows: str, member: Literal["first", "last"]) -> tuple[str, str]:
-    """The cursors of the first and the last row, from their own text."""
-    gap = rows.find(_BETWEEN)
-    if gap < 0:
-        only = _cursor_of(rows, 0, len(rows), member)
-        return only, only
-    last = rows.rindex(_BETWEEN) + 2
-    return _cursor_of(rows, 0, gap + 1, member), _cursor_of(rows, last, len(rows), member)
-
-
-def _cursor_of(rows: str, start: int, end: int, member: Literal["first", "last"]) -> str:
-    if member == "first":
-        start = rows.index('":"', start) + 3
-        return rows[start : rows.index('"', start)]
-    return rows[rows.rindex('"', start, end - 2) + 1 : end - 2]

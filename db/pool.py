@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 from psycopg.adapt import Buffer
-from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestampLoader
 from psycopg_pool import AsyncConnectionPool
 
 from db.connection import Connection, Read, ResultType
-from db.errors import raise_translated, translated
+from db.errors import translated
 from db.scope import Scope, SiteStatement
 
 RowType = TypeVar("RowType", bound=tuple[Any, ...])
@@ -54,45 +52,6 @@ class _UtcTimestampLoader(TimestampLoader):
         return super().load(data).replace(tzinfo=UTC)
 
 
-class _Pool(AsyncConnectionPool[Connection]):
-    """The pool, which gives out a free connection without a coroutine: the one that came back last.
-
-    What it needs is in the processor's caches then, here and in the server, where connections that take turns
-    find nothing there: a tenth of the server's time for a page of 20 rows.
-    """
-
-    def take(self) -> Connection | None:
-        """A connection that is free and answered just now; None where `getconn` must find one."""
-        free = self._pool
-        if not free:
-            return None
-        connection: Connection = free[-1]
-        if connection.closed or time.monotonic() - connection.answered_at >= _TRUSTED_SECONDS:
-            return None
-        free.pop()
-        self._nconns_min = min(self._nconns_min, len(free))
-        self._stats[self._REQUESTS_NUM] += 1  # pyright: ignore[reportUnknownMemberType]
-        connection._pool = self  # pyright: ignore[reportPrivateUsage]
-        return connection
-
-    def give_back(self, connection: Connection) -> bool:
-        """Whether the connection was taken back as it is; `putconn` must do it otherwise."""
-        now = time.monotonic()
-        if (
-            self._waiting
-            or self._closed
-            or self._pool_full_event
-            or connection.pgconn.transaction_status != TransactionStatus.IDLE
-            or connection._expire_at <= now  # pyright: ignore[reportPrivateUsage]
-            or connection._created_at <= self._drained_at  # pyright: ignore[reportPrivateUsage]
-        ):
-            return False
-        connection.answered_at = now
-        connection._pool = None  # pyright: ignore[reportPrivateUsage]
-        self._pool.append(connection)
-        return True
-
-
 class Database:
     """One database: give out connections for reads, and transactions for changes.
 
@@ -109,7 +68,7 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self._settings = settings
-        self._pool = _Pool(
+        self._pool = AsyncConnectionPool(
             dsn,
             connection_class=connection_class,
             kwargs={
@@ -125,6 +84,11 @@ class Database:
             max_waiting=settings.max_size * 100,
             configure=self._configure,
             check=self._check,
+            # With it connections are given back by tasks of the pool. By the caller's task they would be lost
+            # where it is cancelled in the middle of it.
+            reset=self._was_given_back,
+            # One for each connection, so that none is given back later because another one cannot be made.
+            num_workers=settings.max_size + 1,
             open=False,
         )
 
@@ -136,9 +100,12 @@ class Database:
         """Close the pool and its connections."""
         await self._pool.close(timeout=2)
 
-    def connection(self) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection, None]:
         """A connection in autocommit mode, for reads."""
-        return _Lease(self._pool)
+        with translated():
+            async with self._pool.connection() as connection:
+                yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
@@ -159,7 +126,6 @@ class Database:
         return self._pool.get_stats()
 
     async def _configure(self, connection: Connection) -> None:
-        connection.prepares = self._settings.prepare_threshold is not None
         connection.adapters.register_loader("timestamp", _UtcTimestampLoader)
         milliseconds = round(self._settings.statement_seconds * 1000)
         await connection.execute(
@@ -172,34 +138,8 @@ class Database:
             return
         await AsyncConnectionPool.check_connection(connection)
 
-
-class _Lease:
-    """A connection of the pool until the end of a block, cheaper than by the pool's own manager."""
-
-    __slots__ = ("_connection", "_pool")
-
-    def __init__(self, pool: _Pool) -> None:
-        self._pool = pool
-
-    async def __aenter__(self) -> Connection:
-        connection = self._pool.take()
-        if connection is None:
-            with translated():
-                connection = await self._pool.getconn()
-        self._connection = connection
-        return connection
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        connection = self._connection
-        if error is None:
-            if not self._pool.give_back(connection):
-                connection.answered_at = time.monotonic()
-                await self._pool.putconn(connection)
-            return
-        await self._pool.putconn(connection)
-        raise_translated(error)
+    async def _was_given_back(self, connection: Connection) -> None:
+        connection.answered_at = time.monotonic()
 
 
 def fetch_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -13,9 +12,7 @@ from psycopg.types.json import Jsonb
 from db.conditions import CREATED_RANGE, contains, equal, present, status_among
 from db.errors import InvalidValue
 from db.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
-from db.json_text import PageText, RowText
-from db.json_text import page as json_page
-from db.keyset import Page, PageRequest, WrittenPage, keyset, page_of, written_page_of
+from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
 
@@ -82,31 +79,11 @@ class RunLogFilter:
 
 EVERY_RUN = RunLogFilter()
 
-COLUMNS: dict[str, LiteralString] = {
-    "id": "id",
-    "site_id": "site_id::text",
-    "app_type": "app_type",
-    "trigger_type": "trigger_type",
-    "member_id": "member_id::text",
-    "session_id": "session_id::text",
-    "model": "model",
-    "tokens_used": "coalesce(tokens_used, 0)::bigint",
-    "prompt_tokens": "prompt_tokens",
-    "completion_tokens": "completion_tokens",
-    "latency_ms": "latency_ms::bigint",
-    "status": "coalesce(status, '')",
-    "error_message": "error_message",
-    "alert_status": "alert_status",
-    "alert_changed_by": "alert_changed_by",
-    "alert_changed_at": "alert_changed_at",
-    "trigger_job_id": "trigger_job_id",
-    "external_id": "external_id",
-    "created_at": "created_at",
-    "finished_at": "finished_at",
-}
-"""What a field of `RunLogRow` is read from."""
-
-RUN_LOG_COLUMNS: LiteralString = ", ".join(COLUMNS.values())
+RUN_LOG_COLUMNS: LiteralString = """
+    id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
+    coalesce(tokens_used, 0)::bigint, prompt_tokens, completion_tokens, latency_ms::bigint,
+    coalesce(status, ''), error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id,
+    external_id, created_at, finished_at"""
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -279,34 +256,6 @@ async def list_run_logs(
     values = search.values | key_values
     rows = await fetch_all(connection, RunLogRow, statement, scope, values, plan_anew=search.plan_anew)
     return page_of(page, rows)
-
-
-async def list_written_run_logs(
-    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest, row: RowText
-) -> WrittenPage:
-    """The same page, written by the database: each run as `row` says."""
-    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
-    keys, order, key_values = keyset(page)
-    rest = search.conditions + keys + order
-    statement = _select_written(row, search.few, rest, page.backward, page.newest_first)
-    values = search.values | key_values
-    (text,) = await fetch_all(connection, PageText, statement, scope, values, plan_anew=search.plan_anew)
-    return written_page_of(page, text, row.cursor_member)
-
-
-@lru_cache(maxsize=256)
-def _select_written(
-    row: RowText, few: LiteralString | None, rest: LiteralString, backward: bool, newest_first: bool
-) -> SiteStatement:
-    return SiteStatement(
-        json_page(
-            row,
-            f"FROM {few or 'biz.ai_run_logs'} WHERE {{scope}}{rest}",
-            backward=backward,
-            newest_first=newest_first,
-        ),
-        along_index=True,
-    )
 
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:

@@ -17,8 +17,7 @@ interfaces, unions, and non-null at every level; an object's own selection must 
 - Fields of the root types are *resolved* as the standard executor does: mutations and root resolvers run
   once. An async resolver whose arguments are of leaf types is called directly, see ``compiled_calls``.
 
-- A query of one such root field runs without an executor at all, see ``compiled_run``; rows of a list may
-  then come written by the database, see ``compiled_texts``.
+- A query of one such root field runs without an executor at all, see ``compiled_run``.
 
 The standard executor does the whole operation when schema middleware, a custom default resolver, a custom
 type resolver or a custom test for awaitables is in use, when the document holds ``@defer``, ``@stream`` or

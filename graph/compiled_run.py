@@ -42,10 +42,8 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
 
-from db.json_text import RowText
 from graph.compiled_calls import FieldCall
 from graph.compiled_leaf import Fallback, sober, vet
-from graph.compiled_texts import plan_texts
 
 if TYPE_CHECKING:
     from graph.compiled import CompiledExecutionContext
@@ -122,17 +120,13 @@ class _Request(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A field whose call is prepared: its value is completed by a function, or is an object of more.
-
-    With `row`, the store writes the rows of its list so.
-    """
+    """A field whose call is prepared: its value is completed by a function, or is an object of more."""
 
     name: str
     call: FieldCall
     info: GraphQLResolveInfo
     complete: Callable[[Any], Any] | None
     nested: _Object | None
-    row: RowText | None
 
     def value(self, source: Any, request: _Request) -> Awaitable[Any]:
         """What the resolver gives. Raises Fallback where the standard executor must call it."""
@@ -146,13 +140,7 @@ class _Field(NamedTuple):
                 variable_values=request.variables,  # pyright: ignore[reportArgumentType] - as Strawberry has it
                 context=request.context,
             )
-        if self.row is None:
-            return self.call.start(source, info, arguments)
-        request.context.row_text = self.row
-        try:
-            return self.call.start(source, info, arguments)
-        finally:
-            request.context.row_text = None
+        return self.call.start(source, info, arguments)
 
     async def completed(self, value: Any, request: _Request) -> Any:
         """The value as the answer holds it."""
@@ -219,8 +207,7 @@ class DirectRun:
                 return {field.name: field.complete(value)}, None
             return {field.name: await field.completed(value, request)}, None
         except (Exception, Fallback):
-            # Rows that the store wrote are of no use to the standard executor.
-            return None, Outcome(value) if field.row is None else None
+            return None, Outcome(value)
 
 
 def plan_run(
@@ -267,11 +254,6 @@ def _field(
     definition, call = prepared
     path = Path(above, name, parent_type.name)
     _, complete = plan.completers.get(id(details), (None, None))
-    written = (
-        None
-        if complete is None or call.is_coroutine
-        else plan_texts(plan.scope(executor), definition, details)
-    )
     nested = None
     if complete is None:
         nested = _object(executor, plan, definition.type, details, path)
@@ -280,9 +262,7 @@ def _field(
     info = executor.build_resolve_info(definition, [each.node for each in details], parent_type, path)
     # Nothing of the request that was planned with may be kept.
     info = info._replace(root_value=None, context=None, abort_signal=None, async_helpers=None)
-    if written is not None:
-        return _Field(name, call, info, written.complete, None, written.row)
-    return _Field(name, call, info, complete, nested, None)
+    return _Field(name, call, info, complete, nested)
 
 
 def _object(

@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 
 import strawberry
 
-from db.json_text import RowText
 from db.loaders import Loaders
 from db.pool import Database
 from db.scope import Scope
@@ -25,8 +24,6 @@ class Context:
     loaders: Loaders
     access_changed: Callable[[], None]
     allow_introspection: bool = True
-    row_text: RowText | None = None
-    """How the store writes a row of the list whose resolver is called, where it can (`compiled_texts`)."""
 
     def close(self) -> None:
         """Cancel what is still being loaded for an operation that is over."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, LiteralString, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -16,7 +16,7 @@ from db.batches import BatchRow
 from db.budget import BudgetRow
 from db.budget_events import BudgetEventRow
 from db.cache import CacheEntryRow
-from db.keyset import Key, Page, PageRequest, WrittenPage
+from db.keyset import Key, Page, PageRequest
 from db.model_prices import ModelPriceRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
@@ -29,7 +29,7 @@ DEFAULT_PAGE = 20
 # Counting further would read as many rows as match, which may be the whole log.
 EXACT_TOTAL = 10_000
 
-# PostgreSQL's own, so that it can write cursors by what it stores.
+# PostgreSQL's own.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _64_BITS = 2**64 - 1
@@ -72,11 +72,6 @@ def cursor_at(mark: str, created_at: datetime, identity: int | UUID) -> str:
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     place = identity.hex if isinstance(identity, UUID) else f"{identity:016x}"
     return f"{mark}-{microseconds & _64_BITS:016x}{place}"
-
-
-def cursor_text(kind: Kind) -> LiteralString:
-    """How the store writes the same cursor, for rows whose `id` is a number."""
-    return f"'{kind.value}-' || encode(timestamptz_send(created_at) || int8send(id), 'hex')"
 
 
 def parse_cursor(cursor: str, kind: Kind, argument: str) -> Key:
@@ -127,7 +122,7 @@ def page_request(
 class ConnectionPage:
     """A page of rows as `Connection` resolves it. `count` counts what matches, no further than it is told."""
 
-    page: Page[Any] | WrittenPage
+    page: Page[Any]
     count: Callable[[int], Awaitable[int]]
     # What fields beyond those of every connection need, such as the scope of the list.
     source: Any = None
@@ -167,27 +162,24 @@ def _node(root: strawberry.Parent[Any]) -> Any:
 class Edge(Generic[NodeT]):
     """Resolved from the row itself, so that a page makes no object per row."""
 
-    node: NodeT = resolved(_node, "The object.", written_as="object")
+    node: NodeT = resolved(_node, "The object.")
     cursor: str = resolved(
         print_cursor,
         "The opaque place of the object in this list, for `after` and `before`.",
-        written_as="cursor",
     )
 
 
-def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any] | None:
+def _edges(root: strawberry.Parent[ConnectionPage]) -> Sequence[Any]:
     return root.page.rows
 
 
 def _page_info(root: strawberry.Parent[ConnectionPage]) -> PageInfo:
     page = root.page
-    if isinstance(page, WrittenPage):
-        start, end = page.start_cursor, page.end_cursor
-    else:
-        start = print_cursor(page.rows[0]) if page.rows else None
-        end = print_cursor(page.rows[-1]) if page.rows else None
     return PageInfo(
-        has_next_page=page.has_next, has_previous_page=page.has_previous, start_cursor=start, end_cursor=end
+        has_next_page=page.has_next,
+        has_previous_page=page.has_previous,
+        start_cursor=print_cursor(page.rows[0]) if page.rows else None,
+        end_cursor=print_cursor(page.rows[-1]) if page.rows else None,
     )
 
 
@@ -200,9 +192,7 @@ async def _total_count(root: strawberry.Parent[ConnectionPage]) -> Total:
 class Connection(Generic[NodeT]):
     """Resolved from a `ConnectionPage`."""
 
-    edges: list[Edge[NodeT]] = resolved(
-        _edges, "The objects of this page with their cursors.", written_as="rows"
-    )
+    edges: list[Edge[NodeT]] = resolved(_edges, "The objects of this page with their cursors.")
     page_info: PageInfo = resolved(_page_info, "Where this page lies in the list.")
     total_count: Total = resolved(
         _total_count,

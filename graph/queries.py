@@ -1,6 +1,5 @@
 """Every query of the API. Each takes the caller's scope from the context; none runs without it."""
 
-from collections.abc import Awaitable
 from enum import Enum
 from typing import Annotated, Any
 
@@ -9,13 +8,12 @@ import strawberry
 from db.alerts import AlertRow
 from db.batches import BatchRow
 from db.budget import BudgetRow
-from db.run_logs import COLUMNS as RUN_LOG_COLUMNS
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.access_queries import resolve_api_keys, resolve_audit_log
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
-from graph.pagination import After, Before, ConnectionPage, First, Last, cursor_text, page_request
+from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
 from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
 from graph.types.api_keys import ApiKeyConnection
@@ -25,7 +23,7 @@ from graph.types.budget import Budget
 from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection
 from graph.types.cache import CacheEntryConnection, CacheEntryFilter, wanted_entries
 from graph.types.dashboard import Dashboard
-from graph.types.fields import WrittenRows, resolved
+from graph.types.fields import resolved
 from graph.types.model_prices import ModelPriceConnection
 from graph.types.node import Node
 from graph.types.run_logs import RunLog, RunLogConnection, RunLogFilter, wanted_runs
@@ -82,7 +80,7 @@ async def _budget(info: Info, site_id: SiteId = None, time_zone: TimeZone = None
     return await dashboard.block("budget")
 
 
-def _run_logs(
+async def _run_logs(
     info: Info,
     filter: Annotated[RunLogFilter | None, strawberry.argument(description="Only runs that match.")] = None,
     sort: Sort = CreatedSort.CREATED_AT_DESC,
@@ -90,16 +88,12 @@ def _run_logs(
     after: After = None,
     last: Last = None,
     before: Before = None,
-) -> Awaitable[ConnectionPage]:
+) -> ConnectionPage:
     database, scope = info.context.database, info.context.scope.narrow(filter.site_id if filter else None)
     wanted = wanted_runs(filter, info)
-    request, row = _page(Kind.RUN, sort, first, after, last, before), info.context.row_text
-
-    async def read() -> ConnectionPage:
-        page = await run_log_cases.list_run_logs(database, scope, wanted, request, row)
-        return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
-
-    return read()
+    request = _page(Kind.RUN, sort, first, after, last, before)
+    page = await run_log_cases.list_run_logs(database, scope, wanted, request)
+    return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
 
 
 async def _trigger_jobs(
@@ -291,9 +285,7 @@ class Query:
         _budget_events, "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period."
     )
     model_prices: ModelPriceConnection = resolved(_model_prices, "What models cost, the newest price first.")
-    run_logs: RunLogConnection = resolved(
-        _run_logs, "Calls of apps.", written=WrittenRows(RUN_LOG_COLUMNS, cursor_text(Kind.RUN))
-    )
+    run_logs: RunLogConnection = resolved(_run_logs, "Calls of apps.")
     run_log: RunLog | None = resolved(_run_log, "One call; null where there is none of that id.")
     trigger_jobs: TriggerJobConnection = resolved(_trigger_jobs, "Jobs.")
     trigger_job: TriggerJob | None = resolved(_trigger_job, "One job; null where there is none of that id.")

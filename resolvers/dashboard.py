@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Literal, LiteralString, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from db.alerts import recent_alerts, written_recent_alerts
+from db.alerts import recent_alerts
 from db.connection import Read
 from db.dashboard import latest_runs
 from db.pool import Database
@@ -30,15 +30,10 @@ BlockName = Literal["today", "percentiles", "trend", "apps", "health", "budget",
 
 
 class Block(NamedTuple):
-    """One block of a dashboard.
-
-    `days` matters to the trend and the distribution, `written` to the alerts: how the store writes one of
-    them, so that the block is the text of a JSON array; None where one cannot be shown so.
-    """
+    """One block of a dashboard; `days` matters to the trend and the distribution."""
 
     name: BlockName
     days: int = 7
-    written: LiteralString | None = None
 
     def last_days(self, zone: ZoneInfo, day: date) -> tuple[Day, ...]:
         """The days it shows, oldest first."""
@@ -115,9 +110,9 @@ class Dashboard:
         self._read: dict[Block, Any] = {}
         self._reading = asyncio.Lock()
 
-    def block(self, name: BlockName, days: int = 7, written: LiteralString | None = None) -> Awaitable[Any]:
+    def block(self, name: BlockName, days: int = 7) -> Awaitable[Any]:
         """Ask for a block, to await it."""
-        block = Block(name, days, written)
+        block = Block(name, days)
         self._asked[block] = None
         return _Asked(self, block)
 
@@ -137,13 +132,11 @@ class Dashboard:
         try:
             reads = self.reads(blocks)
             async with self._database.connection() as connection:
-                results = await connection.read_together(list(reads.values()))
+                results = await connection.read_all(list(reads.values()))
             found = dict(zip(reads, results, strict=True))
             self._read |= {block: self._shown(block, found) for block in blocks}
         except Exception as error:
-            # Whoever asks for the rows in place of their text then need not try again.
-            failed = [*blocks, *(block._replace(written=None) for block in blocks)]
-            self._read |= dict.fromkeys(failed, error)
+            self._read |= dict.fromkeys(blocks, error)
 
     def reads(self, blocks: Sequence[Block]) -> Mapping[Block | None, Read[Any]]:
         """What the blocks read, each for itself; under None the usage that several of them need."""
@@ -203,8 +196,6 @@ def _reads(
                 bounds.update(budget_bounds(zone, day))
                 stored = stored_limits(scope, limits)
                 reads |= {block: stored} if stored else {}
-            case "alerts" if block.written is not None:
-                reads[block] = written_recent_alerts(scope=scope, alert=block.written)
             case "alerts":
                 reads[block] = recent_alerts(scope=scope)
     if bounds:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from db import run_logs as store
-from db.json_text import RowText
-from db.keyset import Page, PageRequest, WrittenPage
+from db.keyset import Page, PageRequest
 from db.pool import Database
 from db.run_logs import RunLogFilter, RunLogRow
 from db.scope import Scope
@@ -52,18 +51,10 @@ class RunReport:
 
 
 async def list_run_logs(
-    database: Database,
-    scope: Scope,
-    wanted: RunLogFilter,
-    page: PageRequest,
-    row: RowText | None = None,
-) -> Page[RunLogRow] | WrittenPage:
-    """One page of the runs that match; written by the database where `row` says how."""
+    database: Database, scope: Scope, wanted: RunLogFilter, page: PageRequest
+) -> Page[RunLogRow]:
+    """One page of the runs that match."""
     async with database.connection() as connection:
-        if row is not None:
-            return await store.list_written_run_logs(
-                connection, scope=scope, wanted=wanted, page=page, row=row
-            )
         return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
 
 

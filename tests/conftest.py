@@ -208,11 +208,6 @@ class CountingConnection(Connection):
         self._count(sql)
         return await super().fetch(sql, *args, **kwargs)
 
-    async def read_together(self, reads: Any) -> Any:
-        for read in reads:
-            self._count(read.sql)
-        return await super().read_together(reads)
-
     def _count(self, query: Any) -> None:
         counted = _statements.get()
         if counted is not None and query:

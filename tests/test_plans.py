@@ -51,11 +51,6 @@ class ExplainingConnection(Connection):
         await self._explain(sql, values)
         return await super().fetch(sql, values, *args, **kwargs)
 
-    async def read_together(self, reads: Any) -> Any:
-        for read in reads:
-            await self._explain(read.sql, read.values)
-        return await super().read_together(reads)
-
     async def _explain(self, sql: Any, values: Any) -> None:
         if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
             plan = await self.execute(self.explain + sql, values, prepare=False)

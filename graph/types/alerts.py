@@ -15,7 +15,7 @@ from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLog
-from graph.types.statuses import AlertStatus, RunStatus, status_of, word_of, words
+from graph.types.statuses import AlertStatus, RunStatus, status_of, words
 
 
 def _run_status(root: strawberry.Parent[AlertRow]) -> RunStatus:
@@ -41,11 +41,9 @@ class Alert(Node):
     app_type: str = strawberry.field(description="The app that was called.")
     trigger_type: str | None = strawberry.field(description="What caused the call.")
     member_id: strawberry.ID | None = strawberry.field(description="The member the call was made for.")
-    run_status: RunStatus = resolved(_run_status, "How the run ended.", text=word_of("status", RunStatus))
+    run_status: RunStatus = resolved(_run_status, "How the run ended.")
     error_message: str | None = strawberry.field(description="What went wrong.")
-    alert_status: AlertStatus = resolved(
-        _alert_status, "What was said of the alert.", text=word_of("alert_status", AlertStatus)
-    )
+    alert_status: AlertStatus = resolved(_alert_status, "What was said of the alert.")
     alert_changed_by: str | None = strawberry.field(
         description="Who acknowledged, ignored or reopened it last."
     )

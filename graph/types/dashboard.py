@@ -7,7 +7,7 @@ from typing import Annotated
 
 import strawberry
 
-from db.alerts import NAMES, AlertRow
+from db.alerts import AlertRow
 from db.dashboard import LatestRunRow
 from graph.context import Info
 from graph.errors import ApiError, ErrorCode
@@ -15,7 +15,7 @@ from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
-from graph.types.fields import STATEMENT, WrittenRows, resolved, surely_selects
+from graph.types.fields import STATEMENT, resolved, surely_selects
 from graph.types.statuses import RunStatus, status_of
 from resolvers import budget as budget_cases
 from resolvers import dashboard as cases
@@ -152,9 +152,8 @@ def _budget(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[budget_cases.
     return root.block("budget")
 
 
-def _alerts(root: strawberry.Parent[cases.Dashboard], info: Info) -> Awaitable[list[AlertRow] | str | None]:
-    row = info.context.row_text
-    return root.block("alerts", written=row.item if row else None)
+def _alerts(root: strawberry.Parent[cases.Dashboard]) -> Awaitable[list[AlertRow]]:
+    return root.block("alerts")
 
 
 def _time_zone(root: strawberry.Parent[cases.Dashboard]) -> str:
@@ -201,5 +200,4 @@ class Dashboard:
         "The ten newest alerts, pending ones first.",
         rows=10,
         weight=STATEMENT,
-        written=WrittenRows(NAMES),
     )

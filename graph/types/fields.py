@@ -1,28 +1,17 @@
 """Fields that a function resolves."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, LiteralString, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import strawberry
 from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode
 from strawberry.permission import BasePermission
 
-from db.json_text import prefixed
 from graph.context import Info
 from graph.ids import Kind, id_prefix
 
 STATEMENT = 50
 """What a statement weighs: some 0.4 ms, in which 50 fields are resolved."""
-
-
-class WrittenRows(NamedTuple):
-    """What each attribute of a list's row is read from, and how the store writes its cursor.
-
-    None for a list without pages, which is an array of its rows.
-    """
-
-    columns: Mapping[str, LiteralString]
-    cursor: LiteralString | None = None
 
 
 def resolved(
@@ -31,27 +20,15 @@ def resolved(
     permissions: Sequence[type[BasePermission]] = (),
     rows: int | None = None,
     weight: int = 1,
-    written: WrittenRows | None = None,
-    text: LiteralString | None = None,
-    written_as: Literal["rows", "object", "cursor"] | None = None,
 ) -> Any:
     """A field whose value `resolver` gives.
 
     For its cost: `rows` is the most that a list without pages holds, and `weight` how many plain fields the
     field itself is worth; `STATEMENT` where it runs a statement of its own.
 
-    So that the store can write a page as text (`compiled_texts`): `written` is said of a list, `text` is how
-    the store writes this field of a row, and `written_as` is the part of a written page that is this field.
-
     Typed as Any because the resolver gives a row of the store where the field names a type of the API.
     """
-    metadata = {
-        "weight": weight,
-        "list_size": rows,
-        "written": written,
-        "text": text,
-        "written_as": written_as,
-    }
+    metadata = {"weight": weight, "list_size": rows}
     return strawberry.field(
         resolver=resolver,
         description=description,
@@ -90,4 +67,4 @@ def numbered_id(kind: Kind, description: str) -> Any:
     def resolve(root: strawberry.Parent[Any]) -> Any:
         return f"{prefix}{root.id}"
 
-    return resolved(resolve, description, text=prefixed("id", prefix))
+    return resolved(resolve, description)

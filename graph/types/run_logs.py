@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from db.json_text import string
-from db.run_logs import COLUMNS, EVERY_RUN, RunLogRow
+from db.run_logs import EVERY_RUN, RunLogRow
 from db.run_logs import RunLogFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
@@ -19,7 +18,7 @@ from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
 from graph.types.ranges import IntRange, TimeRange, time_range
-from graph.types.statuses import AlertStatus, RunStatus, status_of, word_of, words
+from graph.types.statuses import AlertStatus, RunStatus, status_of, words
 from resolvers.alerts import ALERT_RUN_STATUSES
 from resolvers.model_prices import cost_of, prices_of_models
 
@@ -89,10 +88,8 @@ class RunLog(Node):
         " completion's tokens are unknown.",
     )
     latency_ms: int | None = strawberry.field(description="Time to the whole answer in milliseconds.")
-    status: RunStatus = resolved(
-        _status, "How far the run has come.", text=word_of(COLUMNS["status"], RunStatus)
-    )
-    status_text: str = resolved(_status_text, "The status as it is stored.", text=string(COLUMNS["status"]))
+    status: RunStatus = resolved(_status, "How far the run has come.")
+    status_text: str = resolved(_status_text, "The status as it is stored.")
     error_message: str | None = strawberry.field(description="What went wrong, where something did.")
     alert_status: AlertStatus | None = resolved(
         _alert_status, "What was said of the alert; null for a run that raised none."

@@ -1,11 +1,9 @@
 """Statuses as enums. Other services write the words, so each enum has UNKNOWN for a word it does not know."""
 
 from enum import Enum
-from typing import LiteralString, TypeVar
+from typing import TypeVar
 
 import strawberry
-
-from db.json_text import word
 
 EnumT = TypeVar("EnumT", bound=Enum)
 
@@ -86,11 +84,6 @@ def status_of(enum: type[EnumT], word: str) -> EnumT:
     """The enum's member for a stored word, or UNKNOWN."""
     member = enum._value2member_map_.get(word)
     return enum["UNKNOWN"] if member is None else member  # type: ignore[return-value]
-
-
-def word_of(column: LiteralString, enum: type[Enum]) -> LiteralString:
-    """How the store writes the member's name for a stored word, as `status_of` finds it."""
-    return word(column, {str(member.value): member.name for member in enum}, "UNKNOWN")
 
 
 def words(statuses: list[EnumT] | None) -> tuple[str, ...] | None:

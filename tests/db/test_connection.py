@@ -1,4 +1,4 @@
-"""Statements that speak to libpq themselves: values, errors, cancelling, and life beside psycopg's own."""
+"""Statements of a connection: values, errors, what is prepared, cancelling, and a server that goes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.connection import MAX_PREPARED, Connection, Read, numbered
+from db.connection import MAX_PREPARED, Connection, Read
 
 PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 
 
 def run(dsn: str, use: Callable[[Connection], Awaitable[Any]], **options: Any) -> Any:
     async def connected() -> Any:
+        options.setdefault("prepare_threshold", 1)
         async with await Connection.connect(dsn, autocommit=True, **options) as connection:
             return await use(connection)
 
     return asyncio.run(connected())
-
-
-def test_placeholders_are_numbered_by_name() -> None:
-    assert numbered("a = %(a)s AND b % 2 AND c = %(c)s OR %(a)s LIKE '50%%'") == (
-        b"a = $1 AND b % 2 AND c = $2 OR $1 LIKE '50%'",
-        ("a", "c"),
-    )
 
 
 def test_values_go_in_and_come_back(empty_dsn: str) -> None:
@@ -40,46 +34,51 @@ def test_values_go_in_and_come_back(empty_dsn: str) -> None:
     assert run(empty_dsn, use) == [[row]] * 3
 
 
-def test_a_statement_is_prepared_once(empty_dsn: str) -> None:
+def test_a_statement_that_comes_again_is_prepared_once(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
-        for number in range(5):
+        counts: list[Any] = []
+        for number in range(4):
             assert await connection.fetch("SELECT %(n)s::int", {"n": number}) == [(number,)]
-        return await connection.fetch(PREPARED, {})
+            counts += await connection.fetch(PREPARED, {}, plan_anew=True)
+        return counts
 
-    assert run(empty_dsn, use) == [(2,)]
+    assert run(empty_dsn, use) == [(0,), (1,), (1,), (1,)]
 
 
-def test_nothing_is_prepared_where_a_pooler_would_lose_it(empty_dsn: str) -> None:
+def test_a_statement_planned_anew_is_not_prepared(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
-        connection.prepares = False
-        assert await connection.fetch("SELECT %(n)s::int", {"n": 7}) == [(7,)]
-        return await connection.fetch(PREPARED, {})
+        for number in range(4):
+            assert await connection.fetch("SELECT %(n)s::int", {"n": number}, plan_anew=True) == [(number,)]
+        return await connection.fetch(PREPARED, {}, plan_anew=True)
 
     assert run(empty_dsn, use) == [(0,)]
 
 
-def test_old_statements_make_room(empty_dsn: str) -> None:
+def test_nothing_is_prepared_where_a_pooler_would_lose_it(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
-        for number in range(MAX_PREPARED + 20):
-            assert await connection.fetch(f"SELECT {number}", {}) == [(number,)]  # pyright: ignore[reportArgumentType]
-        assert await connection.fetch("SELECT 0", {}) == [(0,)]
+        for number in range(4):
+            assert await connection.fetch("SELECT %(n)s::int", {"n": number}) == [(number,)]
+            await connection.read_all([select("SELECT 1"), select("SELECT 2")])
         return await connection.fetch(PREPARED, {})
 
-    assert run(empty_dsn, use) == [(MAX_PREPARED,)]
+    assert run(empty_dsn, use, prepare_threshold=None) == [(0,)]
 
 
-def test_a_flood_of_statements_leaves_hot_ones_prepared(empty_dsn: str) -> None:
+def test_a_flood_of_statements_leaves_hot_ones_prepared_and_is_bounded(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
         together = [select("SELECT 'two'"), select("SELECT 'three'")]
         for number in range(MAX_PREPARED + 20):
             await connection.fetch("SELECT 'one'", {})
-            await connection.read_together(together)
-            await connection.fetch(f"SELECT {number}", {})  # pyright: ignore[reportArgumentType]
+            await connection.read_all(together)
+            for _ in range(2):
+                await connection.fetch(f"SELECT {number}", {})  # pyright: ignore[reportArgumentType]
         hot = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT ''%%' ORDER BY 1"
-        return await connection.fetch(hot, {})
+        names = await connection.fetch(hot, {}, plan_anew=True)
+        return names, await connection.fetch(PREPARED, {}, plan_anew=True)
 
-    # The names of the first three, so none was prepared again.
-    assert run(empty_dsn, use) == [("runglass_1",), ("runglass_2",), ("runglass_3",)]
+    # The names of the first three after "SELECT 0", so none was prepared again.
+    names = [("_pg3_1",), ("_pg3_2",), ("_pg3_3",)]
+    assert run(empty_dsn, use) == (names, [(MAX_PREPARED,)])
 
 
 def test_an_error_leaves_the_connection_usable(empty_dsn: str) -> None:
@@ -162,26 +161,12 @@ def test_a_server_that_goes_is_an_error_then_and_after(empty_dsn: str) -> None:
     run(empty_dsn, use)
 
 
-def test_a_server_that_goes_while_nobody_waits_is_noticed(empty_dsn: str) -> None:
-    async def use(connection: Connection) -> None:
-        await connection.fetch("SELECT 1", {})
-        async with await Connection.connect(empty_dsn, autocommit=True) as other:
-            pid = {"pid": connection.info.backend_pid}
-            await other.fetch("SELECT pg_terminate_backend(%(pid)s::int)", pid)
-            while not connection.closed:
-                await other.fetch("SELECT 1", {})
-
-    run(empty_dsn, use)
-
-
 def select(sql: Any, finish: Callable[[list[Any]], Any] = list, **values: Any) -> Read[Any]:
     return Read(sql, values, tuple, finish)
 
 
-@pytest.mark.parametrize("prepares", [True, False])
-def test_statements_sent_together_give_each_its_own(empty_dsn: str, prepares: bool) -> None:
+def test_statements_that_are_read_together_give_each_its_own(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
-        connection.prepares = prepares
         reads = [
             select("SELECT %(n)s::int", n=1),
             select("SELECT %(text)s::text FROM generate_series(1, 3)", len, text="ü" * 2_000_000),
@@ -189,80 +174,22 @@ def test_statements_sent_together_give_each_its_own(empty_dsn: str, prepares: bo
             select("SELECT now() WHERE false").then(bool),
             select("SELECT repeat('x', %(n)s::int)", n=5_000_000).then(lambda rows: len(rows[0][0])),
         ]
-        together = [await connection.read_together(reads) for _ in range(3)]
-        return together, await connection.read(reads[0]), await connection.fetch(PREPARED, {})
+        return [await connection.read_all(reads) for _ in range(3)], await connection.read(reads[0])
 
-    together, one, prepared = run(empty_dsn, use)
+    together, one = run(empty_dsn, use)
     assert together == [[[(1,)], 3, [(2,)], False, 5_000_000]] * 3
     assert one == [(1,)]
-    assert prepared == [(5 if prepares else 0,)]
 
 
-def test_no_statements_are_none(empty_dsn: str) -> None:
-    assert run(empty_dsn, lambda connection: connection.read_together([])) == []
-
-
-def test_what_is_sent_together_fails_together_by_the_first_error(empty_dsn: str) -> None:
+def test_of_statements_that_are_read_together_the_first_error_is_raised(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
         good, bad = select("SELECT 1"), select("SELECT 1 / %(n)s::int", n=0)
         for reads in ([good, bad, good, select("SELECT %(x)s::int", x="y")], [bad]):
             with pytest.raises(psycopg.errors.DivisionByZero):
-                await connection.read_together(reads)
-            assert await connection.read_together([good, good]) == [[(1,)], [(1,)]]
+                await connection.read_all(reads)
+            assert await connection.read_all([good, good]) == [[(1,)], [(1,)]]
         with pytest.raises(psycopg.errors.UndefinedTable):
-            await connection.read_together([good, select("SELECT * FROM nothing")])
+            await connection.read_all([good, select("SELECT * FROM nothing")])
         return await connection.fetch("SELECT 1", {})
 
     assert run(empty_dsn, use) == [(1,)]
-
-
-def test_statements_sent_together_outlast_a_flood_of_others(empty_dsn: str) -> None:
-    async def use(connection: Connection) -> Any:
-        kept = [select("SELECT 1"), select("SELECT 2")]
-        await connection.read_together(kept)
-        for number in range(MAX_PREPARED - 1):
-            await connection.fetch(f"SELECT {number}, 0", {})  # pyright: ignore[reportArgumentType]
-        # Preparing the third drives the first out.
-        return await connection.read_together([kept[1], select("SELECT 3"), kept[0], select("SELECT 4")])
-
-    assert run(empty_dsn, use) == [[(2,)], [(3,)], [(1,)], [(4,)]]
-
-
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_cancelling_ends_all_that_was_sent_together(empty_dsn: str, place: int) -> None:
-    async def use(connection: Connection) -> Any:
-        reads = [select("SELECT 1"), select("SELECT 2")]
-        reads.insert(place, select("SELECT pg_sleep(60)"))
-        reads.append(select("SELECT pg_sleep(61)"))
-        task = asyncio.ensure_future(connection.read_together(reads))
-        async with await Connection.connect(empty_dsn, autocommit=True) as other:
-            pid = {"pid": connection.info.backend_pid}
-            running = "SELECT pid FROM pg_stat_activity WHERE pid = %(pid)s::int AND state = 'active'"
-            asleep: Any = running + " AND wait_event = 'PgSleep'"
-            while not await other.fetch(asleep, pid):
-                pass
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await other.fetch(running, pid) == []
-        return await connection.read_together([select("SELECT 1"), select("SELECT 2")])
-
-    assert run(empty_dsn, use) == [[(1,)], [(2,)]]
-
-
-def test_a_server_that_goes_amid_statements_sent_together_is_an_error(empty_dsn: str) -> None:
-    async def use(connection: Connection) -> None:
-        reads = [select("SELECT 1"), select("SELECT pg_sleep(60)"), select("SELECT 2")]
-        async with await Connection.connect(empty_dsn, autocommit=True) as other:
-            task = asyncio.ensure_future(connection.read_together(reads))
-            pid = {"pid": connection.info.backend_pid}
-            asleep = "SELECT pid FROM pg_stat_activity WHERE pid = %(pid)s::int AND wait_event = 'PgSleep'"
-            while not await other.fetch(asleep, pid):
-                pass
-            await other.fetch("SELECT pg_terminate_backend(%(pid)s::int)", pid)
-            with pytest.raises(psycopg.OperationalError):
-                await task
-            with pytest.raises(psycopg.OperationalError):
-                await connection.read_together(reads)
-
-    run(empty_dsn, use)

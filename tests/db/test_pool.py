@@ -14,7 +14,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from db import embedded
 from db.migrate import apply_migrations
-from db.pool import Database, PoolSettings
 from tests.conftest import Api, Store
 from tests.mutations.test_retry_job import RETRY_JOB
 from tests.test_loaders import STATEMENTS, WAITING, until
@@ -213,23 +212,3 @@ def test_a_session_speaks_utc_whatever_the_server_is_set_to(dsn: str, store: Sto
     finally:
         api.close()
     assert edge["node"]["createdAt"] == "2026-05-01T00:00:00+00:00"
-
-
-def test_the_connection_that_came_back_last_is_given_out_and_counted(dsn: str) -> None:
-    async def use() -> None:
-        database = Database(dsn, PoolSettings(min_size=3, max_size=3))
-        await database.open()
-        try:
-            async with database.connection() as first, database.connection() as second:
-                assert first is not second
-            # The second came back first.
-            for _ in range(3):
-                async with database.connection() as again:
-                    assert again is first
-                    async with database.connection() as beside:
-                        assert beside is second
-            assert database.statistics()["requests_num"] == 8
-        finally:
-            await database.close()
-
-    asyncio.run(use())

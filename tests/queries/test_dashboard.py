@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -372,19 +373,19 @@ def test_percentiles_are_read_only_where_they_are_shown(
 
 
 class TogetherConnection(CountingConnection):
-    """Counts how often statements were sent together, and breaks those of a block if told to."""
+    """Counts how often blocks were read together, and breaks those of a block if told to."""
 
     sent = 0
     broken = ""
 
-    async def read_together(self, reads: Any) -> Any:
+    async def read_all(self, reads: Any) -> Any:
         TogetherConnection.sent += 1
         if self.broken:
             reads = [
-                read._replace(sql="SELECT nothing", values={}) if self.broken in read.sql else read
+                replace(read, sql="SELECT nothing", values={}) if self.broken in read.sql else read
                 for read in reads
             ]
-        return await super().read_together(reads)
+        return await super().read_all(reads)
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from db.connection import Connection, numbered
+from db.connection import Connection
 from db.few_runs import FEW
 from graph.pagination import EXACT_TOTAL
 from tests.conftest import Api, Client, Store
+from tests.prepared import numbered
 
 COLUMNS = "site_id, app_type, model, trigger_type, status, alert_status, tokens_used, latency_ms, created_at"
 # Site 1 has two models and two causes of four. What is rare, or rare only there, is 46 days old.

@@ -1,4 +1,4 @@
-"""Lists whose rows the database writes say, byte for byte, what the standard executor says."""
+"""Lists that are completed by compiled functions say, byte for byte, what the standard executor says."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import json_text
 from tests.conftest import Api, Client, Store
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-WRITTEN = [
+FIELDS = [
     *("id", "siteId", "appType", "triggerType", "memberId", "sessionId", "model", "tokensUsed"),
     *("promptTokens", "completionTokens", "latencyMs", "status", "statusText", "errorMessage"),
-    *("externalId", "createdAt", "finishedAt", "__typename"),
+    *("externalId", "createdAt", "finishedAt", "__typename", "alertStatus", "cost", "requestPrompt"),
+    "triggerJob { id }",
 ]
-NOT_WRITTEN = ("cost", "alertStatus", "requestPrompt", "triggerJob { id }")
 TEXTS = (
     *(
         "",
@@ -53,15 +52,10 @@ def runs(module_store: Store) -> None:
         module_store.run(**{"created_at": NOON + timedelta(seconds=number), **values})
 
 
-def both(api: Client, query: str, variables: dict[str, Any] | None = None) -> tuple[bytes, bytes, str]:
-    """The first answer, which the standard executor gives, a later one, and the later one's statement."""
-    first = api.runner.run(api.post(query, variables))
-    api.runner.run(api.post(query, variables))
-    later, statements = api.watched(api.post(query, variables))
-    *counts, statement = statements
-    # A range of numbers is counted first.
-    assert ["count(*)" in count for count in counts] == [True] * ("tokensUsed" in str(variables))
-    return first.content, later.content, statement
+def both(api: Client, query: str, variables: dict[str, Any] | None = None) -> tuple[bytes, bytes]:
+    """The first answer, which the standard executor gives, and a later one."""
+    first, _, later = (api.runner.run(api.post(query, variables)).content for _ in range(3))
+    return first, later
 
 
 def listed(selection: str, arguments: str = "first: 100") -> str:
@@ -70,21 +64,11 @@ def listed(selection: str, arguments: str = "first: 100") -> str:
     )
 
 
-@pytest.mark.parametrize("field", [*WRITTEN, " ".join(WRITTEN)])
-def test_every_written_field(module_api: Api, field: str) -> None:
-    first, later, statement = both(module_api, listed(field))
+@pytest.mark.parametrize("field", [*FIELDS, " ".join(FIELDS)])
+def test_every_field(module_api: Api, field: str) -> None:
+    first, later = both(module_api, listed(field))
     assert first == later
     assert b'"errors"' not in first
-    assert "'{\"" in statement
-
-
-@pytest.mark.parametrize("field", NOT_WRITTEN)
-def test_a_field_that_no_column_holds_leaves_the_row_to_us(module_api: Api, field: str) -> None:
-    query = listed(f"id {field}")
-    first = module_api.execute(query)
-    _, statements = module_api.watched(module_api.post(query))
-    assert module_api.execute(query) == first
-    assert not any("'{\"" in statement for statement in statements)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +100,7 @@ def test_a_field_that_no_column_holds_leaves_the_row_to_us(module_api: Api, fiel
     ],
 )
 def test_shapes_of_selections(module_api: Api, query: str) -> None:
-    first, later, _ = both(module_api, query)
+    first, later = both(module_api, query)
     assert first == later
     assert b'"errors"' not in first
 
@@ -135,10 +119,9 @@ FILTERED = """query ($f: RunLogFilter, $s: CreatedSort! = CREATED_AT_ASC, $n: In
     ],
 )
 def test_variables_of_every_type(module_api: Api, variables: dict[str, Any]) -> None:
-    first, later, statement = both(module_api, FILTERED, variables)
+    first, later = both(module_api, FILTERED, variables)
     assert first == later
     assert b'"errors"' not in first
-    assert "'{\"" in statement
 
 
 @pytest.mark.parametrize(
@@ -154,10 +137,9 @@ def test_wrong_variables_are_refused_by_a_known_document_too(
 
 def test_a_filter_in_the_document(module_api: Api) -> None:
     query = '{ runLogs(filter: {status: [FAILED], siteId: "berlin"}) { edges { node { id status } } } }'
-    first, later, statement = both(module_api, query)
+    first, later = both(module_api, query)
     assert first == later
     assert b"FAILED" in first
-    assert "'{\"" in statement
 
 
 @pytest.mark.parametrize(
@@ -169,9 +151,8 @@ def test_a_filter_in_the_document(module_api: Api) -> None:
     ],
 )
 def test_lists_without_exactly_one_object_a_row(module_api: Api, query: str) -> None:
-    first, later, statement = both(module_api, query)
+    first, later = both(module_api, query)
     assert first == later
-    assert "'{\"" not in statement
 
 
 @settings(
@@ -181,13 +162,13 @@ def test_lists_without_exactly_one_object_a_row(module_api: Api, query: str) -> 
     derandomize=True,
 )
 @given(
-    chosen=st.lists(st.tuples(st.from_regex(r"[_A-Za-z]\w{0,8}", fullmatch=True), st.sampled_from(WRITTEN))),
+    chosen=st.lists(st.tuples(st.from_regex(r"[_A-Za-z]\w{0,8}", fullmatch=True), st.sampled_from(FIELDS))),
     first=st.integers(1, 100),
 )
 def test_any_selection_under_any_name(module_api: Api, chosen: list[tuple[str, str]], first: int) -> None:
     by_name = {name: field for name, field in chosen if name.isascii()}
     selection = " ".join(f"{name}: {field}" for name, field in by_name.items()) or "id"
-    one, later, _ = both(module_api, listed(selection, f"first: {first}"))
+    one, later = both(module_api, listed(selection, f"first: {first}"))
     assert one == later
 
 
@@ -203,7 +184,7 @@ def test_pages_meet_where_they_are_read_in_either_way(module_api: Api) -> None:
     assert len(ids) == len(set(ids)) == len(RUNS)
 
 
-def test_rows_of_other_sites_are_not_written(module_api: Api, module_store: Store) -> None:
+def test_rows_of_other_sites_are_not_shown(module_api: Api, module_store: Store) -> None:
     module_store.run(site_id="paris")
     berlin, paris = module_api.as_key(sites=["berlin"]), module_api.as_key(sites=["paris"], name="p")
     query = listed("siteId")
@@ -211,15 +192,3 @@ def test_rows_of_other_sites_are_not_written(module_api: Api, module_store: Stor
         assert b"paris" not in berlin.runner.run(berlin.post(query)).content
         assert b"berlin" not in paris.runner.run(paris.post(query)).content
     module_store.rows("DELETE FROM biz.ai_run_logs WHERE site_id = 'paris'")
-
-
-def test_the_plan_holds_expressions_in_the_place_of_calls(module_store: Store) -> None:
-    columns = f"{json_text.string('model')}, {json_text.instant('created_at')}"
-    plan = module_store.rows(f"EXPLAIN VERBOSE SELECT {columns} FROM biz.ai_run_logs")
-    assert "runglass." not in str(plan)
-
-
-@pytest.mark.parametrize("name", ['a"b', "a'b", "", "a b", "ä", "a\n"])
-def test_a_name_that_graphql_would_not_take_is_put_into_no_statement(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name"):
-        json_text.json_object([(name, "id")])
