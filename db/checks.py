@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import LiteralString, NamedTuple
 
-import psycopg
-
 from db.pool import Connection, fetch_plain
 
 MISSING_PRIVILEGES: LiteralString = """
@@ -25,16 +23,6 @@ WHERE NOT has_table_privilege(needed.relation, needed.privilege)
 
 class _Privilege(NamedTuple):
     text: str
-
-
-async def unreachable_because(dsn: str) -> str | None:
-    """Why the server cannot be connected to, in one line; None where it can."""
-    try:
-        connection = await psycopg.AsyncConnection.connect(dsn, connect_timeout=5)
-    except psycopg.Error as error:
-        return str(error).strip().split("\n", 1)[0]
-    await connection.close()
-    return None
 
 
 async def server_version(connection: Connection) -> int:

@@ -11,13 +11,14 @@ from decimal import Decimal
 from typing import Any, LiteralString, NamedTuple
 
 import orjson
-import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from db.address import connected
 from db.errors import translated
 
-Connection = psycopg.AsyncConnection[TupleRow]
+Connection = AsyncConnection[TupleRow]
 
 # Any constant that no other lock of ours has.
 _LOCK_KEY = 7_864_511_245_004
@@ -141,8 +142,7 @@ async def demo_transaction(dsn: str) -> AsyncGenerator[Connection, None]:
     Raises Unavailable where the database cannot be reached.
     """
     with translated():
-        connection = await psycopg.AsyncConnection.connect(dsn, application_name="runglass demo")
-        async with connection:
+        async with connected(dsn, seconds=5, purpose="demo") as connection, connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
             yield connection

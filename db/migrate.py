@@ -16,7 +16,9 @@ from typing import LiteralString, cast
 
 import psycopg
 
+from db.address import connected
 from db.engine_schema import apply_engine_schema, missing_engine_migrations
+from db.errors import first_line
 from db.former_migrations import is_complete, is_former
 
 _FOLDER = Path(__file__).parent / "migrations"
@@ -78,20 +80,16 @@ def known_migrations(folder: Path = _FOLDER) -> list[Migration]:
     ]
 
 
-async def apply_migrations(dsn: str, *, folder: Path = _FOLDER) -> list[str]:
+async def apply_migrations(dsn: str, *, folder: Path = _FOLDER, connect_seconds: float = 5.0) -> list[str]:
     """Apply what is missing and return the names applied, oldest first.
 
     Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes
     that start together wait for each other on an advisory lock; the later ones find nothing to do.
 
     Raises MigrationError where an applied file has changed, the database is newer than this version, or a
-    file fails (then nothing of that file is applied).
+    file fails (then nothing of that file is applied); Unavailable where the server cannot be reached.
     """
-    try:
-        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
-    except psycopg.OperationalError as error:
-        raise MigrationError(f"the database cannot be reached: {_first_line(error)}") from error
-    async with connection:
+    async with connected(dsn, seconds=connect_seconds, purpose="migrate") as connection:
         await connection.execute("SET statement_timeout = 0")
         await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
         await connection.execute(_CREATE_LEDGER)
@@ -170,15 +168,11 @@ async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> N
             await connection.execute(cast(LiteralString, migration.statements))
             await _note(connection, migration)
     except psycopg.Error as error:
-        raise MigrationError(f"migration {migration.name} failed: {_first_line(error)}") from error
+        raise MigrationError(f"migration {migration.name} failed: {first_line(error)}") from error
 
 
 async def _apply_engine(connection: psycopg.AsyncConnection) -> str | None:
     try:
         return await apply_engine_schema(connection)
     except psycopg.Error as error:
-        raise MigrationError(f"the job engine's schema failed: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+        raise MigrationError(f"the job engine's schema failed: {first_line(error)}") from error

@@ -13,9 +13,10 @@ import typer
 
 from db.embedded import EmbeddedServerError, exit_on_termination
 from db.errors import InvalidValue, StatementTimeout, Unavailable
-from db.migrate import MigrationError, apply_migrations
-from graph.config import Settings, SettingsError, load_settings, with_demo_budget
+from db.migrate import MigrationError
+from graph.config import Settings, SettingsError, load_settings, unknown_variables, with_demo_budget
 from graph.key_command import keys
+from graph.migrating import migrate_store
 from resolvers.import_errors import ImportUsageError
 
 app = typer.Typer(
@@ -96,7 +97,7 @@ def serve(
 def migrate(data_dir: DataDir = None) -> None:
     """Apply the migrations that are missing."""
     with store(load_settings(data_dir=data_dir)) as settings:
-        applied = asyncio.run(apply_migrations(settings.dsn))
+        applied = migrate_store(settings)
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
@@ -133,13 +134,13 @@ def check(data_dir: DataDir = None) -> None:
     from resolvers.checks import check_store
 
     settings = load_settings(data_dir=data_dir)
-    typer.echo("ok: settings")
+    unknown = unknown_variables(settings.apps_file)
+    lines = [f"wrong: {line}" for line in unknown] or ["ok: settings"]
     with store(settings) as ready:
-        wrong = False
-        for line in asyncio.run(check_store(ready.dsn, ready.pool)):
-            wrong = wrong or not line.startswith("ok")
-            typer.echo(line)
-    if wrong:
+        lines += asyncio.run(check_store(ready.dsn, ready.pool))
+    for line in lines:
+        typer.echo(line)
+    if any(line.startswith("wrong") for line in lines):
         raise CommandError("something above is wrong")
 
 
@@ -168,7 +169,7 @@ def import_(
 
     columns, values = split_pairs("--column", column or ()), split_pairs("--set", constants or ())
     with store(load_settings(data_dir=data_dir)) as settings:
-        asyncio.run(apply_migrations(settings.dsn))
+        migrate_store(settings)
         console = Console(stderr=True)
         code = import_runs(settings.dsn, file, columns, values, shift_to_now, skip_bad, console)
         if code == 0:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.address import problem_of
 from db.pool import PoolSettings
 from graph.documents import DocumentMode, DocumentStore, ManifestError, load_manifest
 from graph.issuer import IssuerSettings
+from graph.misspelt import misspelt
 from resolvers.budget import Limits as BudgetLimits
 from resolvers.callers import Role
 
@@ -170,6 +173,8 @@ class Settings(BaseSettings):
     def _postgres_url(cls, value: str | None) -> str | None:
         if value and not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
             raise ValueError("is not a PostgreSQL address such as postgresql://user@host/database")
+        if value and (problem := problem_of(value)):
+            raise ValueError(problem)
         return value or None
 
     @field_validator("trusted_proxies")
@@ -320,6 +325,30 @@ def variable_name(field: str) -> str:
 def environment() -> Mapping[str, str]:
     """The environment, for the secrets that the apps file names."""
     return os.environ
+
+
+# Read elsewhere than here: by the demo's own apps.
+_OTHER_NAMES = ("RUNGLASS_DEMO_APPS_SECRET",)
+
+
+def unknown_variables(apps_file: Path | None) -> list[str]:
+    """One line for each variable of the environment and of `.env` that looks like a setting and is none.
+
+    Variables that the apps file names as secrets are no settings, and right.
+    """
+    from dotenv import dotenv_values
+
+    known = {each.upper() for name, field in Settings.model_fields.items() for each in _names(name, field)}
+    secrets = apps_file.read_text("utf-8", "replace") if apps_file and apps_file.is_file() else ""
+    given = [name for name in {**os.environ, **dotenv_values(".env")} if f'"{name}"' not in secrets]
+    return misspelt(given, known.union(_OTHER_NAMES))
+
+
+def _names(name: str, field: FieldInfo) -> list[str]:
+    """Every variable that sets a field."""
+    alias = field.validation_alias
+    aliases = alias.choices if isinstance(alias, AliasChoices) else []
+    return [variable_name(name), *(choice for choice in aliases if isinstance(choice, str))]
 
 
 def _variable(location: str) -> str:

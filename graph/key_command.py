@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from db.api_keys import ApiKeyRow
-from db.migrate import apply_migrations
 from db.scope import EVERY_SITE
 from graph.errors import ApiError
 from graph.ids import Kind, parse_id, print_id
+from graph.migrating import migrate_store
 from resolvers import api_keys as cases
 from resolvers.callers import Caller, Role
 from resolvers.errors import InvalidInput, Refusal
@@ -106,5 +106,5 @@ def _run(data_dir: Path | None, use_case: Callable[..., Any], *values: Any) -> A
     from graph.config import load_settings
 
     with store(load_settings(data_dir=data_dir)) as settings:
-        asyncio.run(apply_migrations(settings.dsn))
+        migrate_store(settings)
         return asyncio.run(on_database(settings, use_case, *values))

@@ -15,10 +15,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from db.migrate import apply_migrations
 from db.pool import Database
 from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.greeting import greeting
+from graph.migrating import migrate_store
+from graph.start_lines import log_start
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
     """Migrate, load demo data if asked to, and serve until told to stop."""
     logging.config.dictConfig(_logging(settings.log_level))
     listener = _listen(settings.host, settings.port)
+    log_start("the server", settings)
     try:
-        for name in asyncio.run(apply_migrations(settings.dsn)):
+        for name in migrate_store(settings):
             log.info("applied %s", name)
         if demo:
             _load_demo(settings)
@@ -49,9 +51,11 @@ def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
         listener.listen()
         asyncio.run(_greet(settings, listener, demo=demo))
         with _demo_work(settings) if demo else nullcontext():
+            log.info("the server listens on %s:%d", *listener.getsockname()[:2])
             _serve(settings, listener, workers)
     finally:
         listener.close()
+        log.info("the server has stopped")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from db.engine import JobEngine
 from db.errors import Unavailable
-from db.migrate import apply_migrations
 from db.pool import Database
 from db.work import get_installation
 from graph.apps_file import load_apps
 from graph.config import Settings, environment
+from graph.migrating import migrate_store
+from graph.start_lines import log_start
 from resolvers.apps import App, AppClient
 from resolvers.work import Runner
 
@@ -35,12 +36,14 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
         # What they say of faults is said by us, in one line.
         logging.getLogger(library).setLevel(logging.CRITICAL)
     apps = load_apps(settings.apps_file, environment())
-    for name in asyncio.run(apply_migrations(settings.dsn)):
+    log_start("the worker", settings)
+    for name in migrate_store(settings):
         log.info("applied %s", name)
     if not apps:
         log.warning("RUNGLASS_APPS_FILE names no app: every job waits for a dispatcher of your own")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work_until_told(settings, apps, with_parent))
+    log.info("the worker has stopped")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from db.checks import missing_privileges, server_version, unreachable_because
+from db.address import connected
+from db.checks import missing_privileges, server_version
 from db.errors import Unavailable
 from db.pool import Database, PoolSettings
 from resolvers.maintenance import not_ready_because
@@ -12,11 +13,10 @@ OLDEST = 140_000
 
 async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
     """One line per check, each led by "ok" or "wrong"."""
-    if reason := await unreachable_because(dsn):
-        return [f"wrong: {reason}"]
     database = Database(dsn, settings)
-    await database.open()
     try:
+        async with connected(dsn, seconds=settings.connect_seconds, purpose="check"):
+            await database.open()
         async with database.connection() as connection:
             version = await server_version(connection)
             fit = version >= OLDEST
