@@ -112,6 +112,7 @@ async def list_alerts(
     connection: Connection, *, scope: Scope, wanted: AlertFilter, page: PageRequest
 ) -> Page[AlertRow]:
     """One page of the alerts that match."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
@@ -124,6 +125,7 @@ async def list_alerts(
 
 async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int) -> int:
     """How many alerts match, counted no further than `most`."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"

@@ -74,6 +74,7 @@ async def list_cache_entries(
     connection: Connection, *, scope: Scope, wanted: CacheFilter, page: PageRequest
 ) -> Page[CacheEntryRow]:
     """One page of the entries that match."""
+    scope, wanted = scope.matching("ai_cache", wanted)
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
@@ -85,6 +86,7 @@ async def list_cache_entries(
 
 async def count_cache_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter, most: int) -> int:
     """How many entries match, counted no further than `most`."""
+    scope, wanted = scope.matching("ai_cache", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_cache"
@@ -95,6 +97,7 @@ async def count_cache_entries(connection: Connection, *, scope: Scope, wanted: C
 
 async def count_valid_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
     """How many matching entries are still valid: what an invalidation would change."""
+    scope, wanted = scope.matching("ai_cache", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         f"SELECT count(*) FROM biz.ai_cache WHERE status = 'valid' AND {{scope}}{conditions}"
@@ -104,6 +107,7 @@ async def count_valid_entries(connection: Connection, *, scope: Scope, wanted: C
 
 async def invalidate_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
     """Mark the matching valid entries as invalidated; gives how many were changed."""
+    scope, wanted = scope.matching("ai_cache", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         f"UPDATE biz.ai_cache SET status = 'invalidated' WHERE status = 'valid' AND {{scope}}{conditions}"

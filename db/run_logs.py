@@ -246,6 +246,7 @@ async def list_run_logs(
     connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
     search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
@@ -260,6 +261,7 @@ async def list_run_logs(
 
 async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
     """How many runs match, counted no further than `most`."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
     search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
     if search.counted is not None and most <= FEW + 1:
         return min(search.counted, most)

@@ -7,20 +7,40 @@ names a site-owned table and is not one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, LiteralString, TypeVar
+
+from db.column_forms import ANY_TEXT, ColumnForms, Table
+
+FilterType = TypeVar("FilterType")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The sites a caller may see: a set of site ids, or None for every site."""
+    """The sites a caller may see: a set of site ids, or None for every site.
+
+    `forms` says how this database spells ids: the ids of `sites` are canonical, and whatever is compared with
+    them is made so first.
+    """
 
     sites: frozenset[str] | None
+    forms: ColumnForms = field(default=ANY_TEXT, compare=False, repr=False)
 
     @classmethod
     def of(cls, *sites: str) -> Scope:
         """The scope of exactly these sites."""
         return cls(frozenset(sites))
+
+    def spelled(self, forms: ColumnForms) -> Scope:
+        """The same scope in a database that spells ids in these forms, without ids that it cannot hold."""
+        if self.sites is None:
+            return Scope(None, forms)
+        return Scope(frozenset(_canonical(forms, self.sites)), forms)
+
+    def canonical_site(self, site_id: str) -> str | None:
+        """The site's id as this database prints it; None where it cannot hold such an id."""
+        return self.forms.site.canonical(site_id)
 
     def narrow(self, site_id: str | None) -> Scope:
         """The part of this scope that lies in one site; empty where the site is not in it.
@@ -29,11 +49,21 @@ class Scope:
         """
         if site_id is None:
             return self
-        return Scope(frozenset((site_id,)) if self.includes(site_id) else frozenset())
+        site = self.canonical_site(site_id)
+        sites = frozenset[str]() if site is None or not self.includes(site) else frozenset((site,))
+        return Scope(sites, self.forms)
+
+    def matching(self, table: Table, given: FilterType) -> tuple[Scope, FilterType]:
+        """The scope and the filter of a read, the filter in canonical form.
+
+        Where a column cannot hold what the filter asks for, no row matches: then the scope is empty.
+        """
+        canonical, fits = self.forms.canonical_filter(table, given)
+        return (self if fits else Scope(frozenset(), self.forms)), canonical
 
     def includes(self, site_id: str) -> bool:
         """Whether rows of the site may be seen."""
-        return self.sites is None or site_id in self.sites
+        return self.sites is None or self.canonical_site(site_id) in self.sites
 
     def covers(self, other: Scope) -> bool:
         """Whether every site of the other scope may be seen."""
@@ -51,6 +81,10 @@ class Scope:
 
 
 EVERY_SITE = Scope(None)
+
+
+def _canonical(forms: ColumnForms, sites: Iterable[str]) -> Iterable[str]:
+    return (site for site in map(forms.site.canonical, sites) if site is not None)
 
 
 def array_literal(values: frozenset[str] | list[str]) -> str:

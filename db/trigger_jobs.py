@@ -205,6 +205,7 @@ async def list_trigger_jobs(
     connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, page: PageRequest
 ) -> Page[TriggerJobRow]:
     """One page of the jobs that match."""
+    scope, wanted = scope.matching("ai_trigger_jobs", wanted)
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
@@ -218,6 +219,7 @@ async def count_trigger_jobs(
     connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, most: int
 ) -> int:
     """How many jobs match, counted no further than `most`."""
+    scope, wanted = scope.matching("ai_trigger_jobs", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_trigger_jobs"

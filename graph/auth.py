@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -70,7 +71,9 @@ class Gate:
         if self._tokens is None:
             raise _unauthenticated()
         try:
-            return await self._tokens.caller(secret, address)
+            caller = await self._tokens.caller(secret, address)
+            forms = await self.authentication.column_forms()
+            return replace(caller, scope=caller.scope.spelled(forms))
         except InvalidToken as error:
             log.info("a token was refused: %s", error)
             raise _unauthenticated() from None

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from db.api_keys import ApiKeyRow
+from db.pool import Database
 from db.scope import EVERY_SITE
 from graph.errors import ApiError
 from graph.ids import Kind, parse_id, print_id
 from graph.migrating import migrate_store
 from resolvers import api_keys as cases
-from resolvers.callers import Caller, Role
+from resolvers.callers import Caller, Role, in_database
 from resolvers.errors import InvalidInput, Refusal
 
 keys = typer.Typer(help="The keys that scripts sign in with.", no_args_is_help=True)
@@ -52,7 +53,7 @@ def create(
         expires_at=None if expires is None else datetime.now(UTC) + timedelta(days=expires),
     )
     try:
-        key, secret = _run(data_dir, cases.create_api_key, OPERATOR_OF_THE_MACHINE, wanted)
+        key, secret = _run(data_dir, _create_key, wanted)
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(f"{print_id(Kind.KEY, key.id)}: store it now, it is not shown again", err=True)
@@ -83,6 +84,10 @@ def revoke(
     except Refusal as error:
         raise CommandError(str(error)) from None
     typer.echo(f"revoked {key_id}")
+
+
+async def _create_key(database: Database, wanted: cases.KeyRequest) -> tuple[ApiKeyRow, str]:
+    return await cases.create_api_key(database, await in_database(database, OPERATOR_OF_THE_MACHINE), wanted)
 
 
 def _columns(key: ApiKeyRow) -> list[str]:

@@ -71,7 +71,7 @@ async def _dashboard(
         context.settings.budget_limits,
         context.scope.narrow(site_id),
         context.zone(time_zone),
-        site_id,
+        None if site_id is None else context.scope.canonical_site(site_id) or site_id,
     )
 
 

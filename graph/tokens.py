@@ -183,4 +183,5 @@ def _scope(value: object) -> Scope:
     if EVERY in sites:
         return EVERY_SITE
     named = (str(site) for site in sites if isinstance(site, str | int) and not isinstance(site, bool))
-    return Scope(frozenset(site for site in named if site))
+    # White space around a name is refused everywhere: the token names no site by it.
+    return Scope(frozenset(site for site in named if site and site == site.strip()))

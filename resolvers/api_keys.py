@@ -14,11 +14,11 @@ from db.pool import Connection, Database
 from db.scope import EVERY_SITE, Scope
 from resolvers.callers import Caller, Role, audit
 from resolvers.errors import Conflict, InvalidInput, NotFound
+from resolvers.names import check_printable, own_site
 from resolvers.secrets import new_key
 
 MAX_SITES = 1_000
 _MAX_NAME = 100
-_MAX_SITE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,9 @@ async def create_api_key(database: Database, caller: Caller, wanted: KeyRequest)
     Raises InvalidInput for a request that makes no sense or gives more than the caller has, NotFound where a
     site is not within the caller's scope.
     """
-    name, sites = _checked(wanted)
+    name, given = _checked(wanted)
     _check_powers(caller, wanted)
-    if sites is not None and not caller.scope.covers(Scope(frozenset(sites))):
-        raise NotFound("There is no such site.")
+    sites = None if given is None else _own_sites(caller.scope, given)
     secret = new_key()
     async with database.transaction() as transaction:
         key = await store.insert_api_key(
@@ -116,9 +115,13 @@ def _checked(wanted: KeyRequest) -> tuple[str, list[str] | None]:
     sites = list(dict.fromkeys(wanted.sites))
     if not 1 <= len(sites) <= MAX_SITES:
         raise InvalidInput(f"siteIds must name 1 to {MAX_SITES:,} sites.", "siteIds")
-    if not all(1 <= len(site) <= _MAX_SITE and site.isprintable() for site in sites):
-        raise InvalidInput(f"siteIds must hold 1 to {_MAX_SITE} printable characters each.", "siteIds")
+    for site in sites:
+        check_printable(site, "siteIds")
     return name, sites
+
+
+def _own_sites(scope: Scope, given: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(own_site(scope, site, "siteIds") for site in given))
 
 
 def _check_powers(caller: Caller, wanted: KeyRequest) -> None:

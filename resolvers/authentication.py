@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from db.api_keys import IdentityRow, find_key, mark_keys_used
+from db.column_forms import ANY_TEXT, ColumnForms, read_column_forms
 from db.errors import StatementTimeout, Unavailable
 from db.notices import ACCESS_CHANGED, watch
 from db.pool import Connection, Database
@@ -58,6 +59,18 @@ class Authentication:
         self._repeats = Repeats()
         # Counts what was heard, so that a lookup which was overtaken by a change is not remembered.
         self._changes = 0
+        self._forms: ColumnForms | None = None
+
+    async def column_forms(self, connection: Connection | None = None) -> ColumnForms:
+        """How the database spells ids; read once, as soon as there are tables to read it of."""
+        if self._forms is None:
+            if connection is None:
+                async with self._database.connection() as own:
+                    return await self.column_forms(own)
+            forms = await read_column_forms(connection)
+            if forms is not None:
+                self._forms = forms
+        return self._forms or ANY_TEXT
 
     async def by_key(self, key: str, address: str | None) -> Caller | None:
         """The caller of an API key, at its address; None where the key is unknown, expired or revoked."""
@@ -126,6 +139,9 @@ class Authentication:
         changes = self._changes
         async with self._database.connection() as connection:
             found = await look_up(connection, secret_hash)
+            if found is not None:
+                forms = await self.column_forms(connection)
+                found.caller = replace(found.caller, scope=found.caller.scope.spelled(forms))
         if found is not None and self._listening.is_set() and changes == self._changes:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()

@@ -16,7 +16,7 @@ from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
 from resolvers.estimates import DEFAULT_TOKENS, estimate_apps, estimated_tokens, mean_tokens, total_tokens
-from resolvers.names import check_length, check_name
+from resolvers.names import canonical, check_length, check_trimmed, own_site
 from resolvers.spending import Spending, admit
 
 MAX_CALLS = 100_000
@@ -90,9 +90,13 @@ async def estimate_batch(
     Duplicates count once. The estimate of an app is from its own runs at the site in the last 30 days.
     Raises InvalidInput for an empty or oversized request, NotFound for a site out of scope.
     """
-    check_name(site_id, "siteId")
+    site_id = own_site(caller.scope, site_id)
     apps = _distinct(app_types, "appTypes")
-    members = _distinct(member_ids, "memberIds")
+    for app in apps:
+        check_trimmed(app, "appTypes")
+    form = caller.scope.forms.member
+    named = _distinct((member.strip() for member in member_ids), "memberIds")
+    members = _distinct((canonical(member, form, "memberIds") for member in named), "memberIds")
     if len(apps) > MAX_APPS:
         raise InvalidInput(f"A batch has at most {MAX_APPS} apps; this names {len(apps):,}.", "appTypes")
     if len(apps) * len(members) > MAX_CALLS:
@@ -101,8 +105,6 @@ async def estimate_batch(
             f" {len(apps) * len(members):,}.",
             "memberIds",
         )
-    if not caller.scope.includes(site_id):
-        raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
         estimates = await estimate_apps(
             transaction, caller.scope.narrow(site_id), dict.fromkeys(apps, len(members))
@@ -179,8 +181,7 @@ async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[s
 
 
 def _distinct(values: Iterable[str], field: str) -> list[str]:
-    stripped = (value.strip() for value in values)
-    distinct = list(dict.fromkeys(value for value in stripped if value))
+    distinct = list(dict.fromkeys(value for value in values if value.strip()))
     if not distinct:
         raise InvalidInput(f"{field} must name at least one.", field)
     for value in distinct:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from db.pool import Database
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput, NotFound
+from resolvers.names import check_printable, own_site
 from resolvers.periods import time_zone
 from resolvers.standing import Meter, Standing, spec_of
 
 Period = Literal["daily", "monthly"]
-_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ async def set_budget(database: Database, caller: Caller, wanted: BudgetRequest) 
     Raises InvalidInput, or NotFound where the site is not within the caller's scope.
     """
     _check(wanted)
-    if wanted.site_id is None and caller.scope.sites is not None:
+    if wanted.site_id is not None:
+        wanted = replace(wanted, site_id=own_site(caller.scope, wanted.site_id))
+    elif caller.scope.sites is not None:
         raise InvalidInput("You may not see every site: name the budget's site.", "siteId")
-    if wanted.site_id is not None and not caller.scope.includes(wanted.site_id):
-        raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
         before = await store.lock_budget_of(
             transaction,
@@ -115,8 +115,8 @@ async def standings(database: Database, budgets: Sequence[BudgetRow]) -> dict[Bu
 
 def _check(wanted: BudgetRequest) -> None:
     for field, name in (("siteId", wanted.site_id), ("appType", wanted.app_type)):
-        if name is not None and not (1 <= len(name) <= _MAX_NAME and name.isprintable() and name.strip()):
-            raise InvalidInput(f"{field} must hold 1 to {_MAX_NAME} printable characters.", field)
+        if name is not None:
+            check_printable(name, field)
     for field, limit in (("softLimit", wanted.soft_limit), ("hardLimit", wanted.hard_limit)):
         if limit is not None and limit < 0:
             raise InvalidInput(f"{field} must not be negative.", field)

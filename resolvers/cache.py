@@ -8,7 +8,7 @@ from db.keyset import Page, PageRequest
 from db.pool import Database
 from db.scope import Scope
 from resolvers.callers import Caller, audit
-from resolvers.errors import NotFound
+from resolvers.names import canonical, own_site
 
 
 async def list_cache_entries(
@@ -36,11 +36,13 @@ async def invalidate_cache(
 ) -> int:
     """Invalidate a site's valid entries, of one app and one member if given; gives how many.
 
-    `dry_run` only counts. Raises NotFound where the site is not within the caller's scope.
+    `dry_run` only counts. Raises InvalidInput for ids that their columns cannot hold, NotFound where the site
+    is not within the caller's scope.
     """
+    site_id = own_site(caller.scope, site_id)
     scope = caller.scope.narrow(site_id)
-    if not caller.scope.includes(site_id):
-        raise NotFound("There is no such site.")
+    if member_id is not None:
+        member_id = canonical(member_id, scope.forms.of("ai_cache", "target_id"), "memberId")
     wanted = CacheFilter(cache_type=app_type, target_id=member_id)
     if dry_run:
         async with database.connection() as connection:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from db.api_keys import IdentityRow
 from db.audit_log import insert_audit_entry
-from db.pool import Connection
+from db.column_forms import ANY_TEXT, read_column_forms
+from db.pool import Connection, Database
 from db.scope import Scope
 
 
@@ -49,6 +50,13 @@ def caller_of_key(key: IdentityRow, address: str | None = None) -> Caller:
 def caller_of_session(session: IdentityRow, address: str | None = None) -> Caller:
     """The caller that a session stands for."""
     return _caller(session, f"session_{session.id}", address)
+
+
+async def in_database(database: Database, caller: Caller) -> Caller:
+    """The caller, whose scope knows how this database spells ids. Callers that signed in do so already."""
+    async with database.connection() as connection:
+        forms = await read_column_forms(connection)
+    return replace(caller, scope=caller.scope.spelled(forms or ANY_TEXT))
 
 
 def _caller(row: IdentityRow, caller_id: str, address: str | None) -> Caller:

@@ -17,13 +17,13 @@ from db.model_prices import ModelPriceRow
 from db.pool import Database
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput, NotFound
+from resolvers.names import check_printable
 
 MILLION = 1_000_000
 QUARTER = timedelta(minutes=15)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_PRICE = Decimal(1_000_000_000)
 _SMALLEST = Decimal("0.0000000001")
-_MAX_NAME = 200
 # Wide enough for every product and sum of tokens and prices, so that nothing is rounded.
 _EXACT = Context(prec=60)
 
@@ -134,8 +134,7 @@ async def prices_of_models(database: Database, models: Sequence[str]) -> Mapping
 
 
 def _check(wanted: PriceRequest) -> None:
-    if not (1 <= len(wanted.model) <= _MAX_NAME and wanted.model.isprintable() and wanted.model.strip()):
-        raise InvalidInput(f"model must hold 1 to {_MAX_NAME} printable characters.", "model")
+    check_printable(wanted.model, "model")
     for field, price in (("promptPrice", wanted.prompt_price), ("completionPrice", wanted.completion_price)):
         if not 0 <= price < _MAX_PRICE or price % _SMALLEST:
             raise InvalidInput(f"{field} must lie between 0 and 999999999.9999999999.", field)

