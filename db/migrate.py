@@ -9,10 +9,11 @@ Tables: runglass.migrations (number, name, checksum, applied_at).
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString, NamedTuple, cast
 
 import psycopg
 
@@ -20,14 +21,16 @@ from db.address import connected
 from db.engine_schema import apply_engine_schema, missing_engine_migrations
 from db.errors import first_line
 from db.former_migrations import is_complete, is_former
+from db.migration_lock import migration_lock
+
+log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent / "migrations"
 _FUNCTIONS = Path(__file__).parent / "functions"
 _INCLUDE = re.compile(r"^-- include (\w+\.sql)(?: ([0-9a-f]{12}))?$", re.MULTILINE)
 # The last migration of the baseline, which holds what the files from before it made.
 _BASELINE = 9
-# Any constant will do, as long as every process of every version of Runglass takes the same one.
-_LOCK_KEY = 7_864_511_245_001
+OLDEST_SERVER = 140_000
 
 _CREATE_LEDGER = """
 CREATE SCHEMA IF NOT EXISTS runglass;
@@ -80,43 +83,86 @@ def known_migrations(folder: Path = _FOLDER) -> list[Migration]:
     ]
 
 
-async def apply_migrations(dsn: str, *, folder: Path = _FOLDER, connect_seconds: float = 5.0) -> list[str]:
+async def apply_migrations(
+    dsn: str, *, folder: Path = _FOLDER, connect_seconds: float = 5.0, refuse_newer: bool = False
+) -> list[str]:
     """Apply what is missing and return the names applied, oldest first.
 
-    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes
-    that start together wait for each other on an advisory lock; the later ones find nothing to do.
+    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes that
+    start together wait for each other; the later ones find nothing to do. Where nothing is missing no lock is
+    taken and nothing is written, so that a role without the right to create, or a standby, will do.
 
-    Raises MigrationError where an applied file has changed, the database is newer than this version, or a
-    file fails (then nothing of that file is applied); Unavailable where the server cannot be reached.
+    A database that holds more than this version knows is served as it is, since migrations only add; with
+    `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is both
+    newer and older, the server is too old, or a file fails (then nothing of that file is applied); Unavailable
+    where the server cannot be reached.
     """
     async with connected(dsn, seconds=connect_seconds, purpose="migrate") as connection:
-        await connection.execute("SET statement_timeout = 0")
-        await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
-        await connection.execute(_CREATE_LEDGER)
-        known = known_migrations(folder)
-        ledger = await _ledger(connection)
-        if is_complete(ledger):
-            ledger = await _begin_with_baseline(connection, known)
-        missing = _missing(known, ledger)
-        for migration in missing:
-            await _apply(connection, migration)
-        engine = await _apply_engine(connection) if folder == _FOLDER else None
+        if connection.info.server_version < OLDEST_SERVER:
+            version = connection.info.server_version // 10_000
+            raise MigrationError(f"the database is PostgreSQL {version}; 14 or newer is needed")
+        try:
+            if await _is_served_as_it_is(connection, folder, refuse_newer=refuse_newer):
+                return []
+            async with migration_lock(dsn, seconds=connect_seconds):
+                return await _apply_missing(connection, folder)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+            raise MigrationError(
+                f"the migrations cannot be applied: {first_line(error)} (run `runglass migrate` as a role that"
+                " may create, on a database that takes changes)"
+            ) from error
+
+
+class MigrationState(NamedTuple):
+    """The names of the migrations that a database lacks, and of those that this version does not know."""
+
+    missing: list[str]
+    newer: list[str]
+
+
+async def _is_served_as_it_is(
+    connection: psycopg.AsyncConnection, folder: Path, *, refuse_newer: bool
+) -> bool:
+    state = await _state(connection, folder)
+    if state.newer and refuse_newer:
+        raise MigrationError(
+            f"the database holds migration {state.newer[-1]}, which is newer than this version of Runglass:"
+            " migrate with the newer one; this one's servers and workers go on beside it"
+        )
+    if state.newer:
+        log.info("the database holds migration %s, newer than this version, which serves it", state.newer[-1])
+    return not state.missing
+
+
+async def migration_state(connection: psycopg.AsyncConnection) -> MigrationState:
+    """What this version and the database know of each other. Raises MigrationError as `apply_migrations` does."""
+    return await _state(connection, _FOLDER)
+
+
+async def _state(connection: psycopg.AsyncConnection, folder: Path) -> MigrationState:
+    known = known_migrations(folder)
+    cursor = await connection.execute("SELECT to_regclass('runglass.migrations')")
+    ledger = {} if await cursor.fetchone() == (None,) else await _ledger(connection)
+    if is_complete(ledger):
+        ledger = {}
+    missing = [migration.name for migration in _missing(known, ledger)]
+    if folder == _FOLDER:
+        missing += [f"procrastinate {name}" for name in await missing_engine_migrations(connection)]
+    return MigrationState(missing, _newer(known, ledger))
+
+
+async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path) -> list[str]:
+    """Apply what is missing, by now: another process may have been at it before this one had the lock."""
+    await connection.execute(_CREATE_LEDGER)
+    known = known_migrations(folder)
+    ledger = await _ledger(connection)
+    if is_complete(ledger):
+        ledger = await _begin_with_baseline(connection, known)
+    missing = _missing(known, ledger)
+    for migration in missing:
+        await _apply(connection, migration)
+    engine = await _apply_engine(connection) if folder == _FOLDER else None
     return [migration.name for migration in missing] + ([f"procrastinate {engine}"] if engine else [])
-
-
-async def missing_migrations(connection: psycopg.AsyncConnection) -> list[str]:
-    """The names of the migrations that this version has and the database lacks.
-
-    Raises MigrationError as `apply_migrations` does.
-    """
-    ledger = await connection.execute("SELECT to_regclass('runglass.migrations')")
-    if await ledger.fetchone() == (None,):
-        return [migration.name for migration in known_migrations()]
-    found = await _ledger(connection)
-    missing = [
-        migration.name for migration in _missing(known_migrations(), {} if is_complete(found) else found)
-    ]
-    return missing + [f"procrastinate {name}" for name in await missing_engine_migrations(connection)]
 
 
 def _missing(known: list[Migration], ledger: Ledger) -> list[Migration]:
@@ -131,12 +177,18 @@ def _missing(known: list[Migration], ledger: Ledger) -> list[Migration]:
             raise MigrationError(
                 f"migration {migration.name} was changed after it was applied to this database"
             )
-    newer = sorted(set(ledger) - {migration.number for migration in known})
-    if newer:
+    missing = [migration for migration in known if migration.number not in ledger]
+    if missing and (newer := _newer(known, ledger)):
         raise MigrationError(
-            f"the database holds migration {ledger[newer[0]][0]}, unknown to this version of Runglass"
+            f"the database holds migration {newer[-1]}, unknown to this version of Runglass, and lacks"
+            f" {missing[0].name}: migrate with the newer version"
         )
-    return [migration for migration in known if migration.number not in ledger]
+    return missing
+
+
+def _newer(known: list[Migration], ledger: Ledger) -> list[str]:
+    numbers = {migration.number for migration in known}
+    return [ledger[number][0] for number in sorted(ledger) if number not in numbers]
 
 
 async def _ledger(connection: psycopg.AsyncConnection) -> Ledger:
@@ -164,6 +216,7 @@ async def _note(connection: psycopg.AsyncConnection, migration: Migration) -> No
 async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> None:
     try:
         async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
             # The text is a file of this package, as trusted as a literal of this module.
             await connection.execute(cast(LiteralString, migration.statements))
             await _note(connection, migration)

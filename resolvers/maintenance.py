@@ -9,7 +9,7 @@ from db import rollups
 from db.batches import settle_batches
 from db.errors import StatementTimeout, Unavailable
 from db.idempotency import purge_keys
-from db.migrate import MigrationError, missing_migrations
+from db.migrate import MigrationError, migration_state
 from db.partitions import make_partitions_ahead
 from db.pool import Database
 from db.repeats import Repeats
@@ -68,7 +68,7 @@ async def not_ready_because(database: Database) -> str | None:
     """Why this server should get no requests; None where it is ready."""
     try:
         async with database.connection() as connection:
-            missing = await missing_migrations(connection)
+            missing = (await migration_state(connection)).missing
     except Unavailable:
         return "the database does not answer"
     except MigrationError as error:

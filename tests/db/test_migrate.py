@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from db import migrate
 from db.errors import Unavailable
 from db.migrate import MigrationError, apply_migrations, known_migrations
 from tests.conftest import Store
@@ -70,11 +75,78 @@ def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty_dsn: str,
     assert rows(empty_dsn, "SELECT to_regclass('third')") == [(None,)]
 
 
-def test_a_database_of_a_newer_version_is_refused(empty_dsn: str, folder: Path) -> None:
+def test_a_database_of_a_newer_version_is_served_and_not_migrated(
+    empty_dsn: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     apply(empty_dsn, folder)
     (folder / "0002_second.sql").unlink()
-    with pytest.raises(MigrationError, match="holds migration 0002_second, unknown to this version"):
+    caplog.set_level("INFO", "db.migrate")
+
+    assert apply(empty_dsn, folder) == []
+
+    (said,) = caplog.messages
+    assert "0002_second, newer than this version" in said
+    with pytest.raises(MigrationError, match="0002_second, which is newer than this version"):
+        asyncio.run(apply_migrations(empty_dsn, folder=folder, refuse_newer=True))
+
+
+def test_a_database_that_is_newer_and_lacks_something_is_refused(empty_dsn: str, folder: Path) -> None:
+    apply(empty_dsn, folder)
+    (folder / "0002_second.sql").rename(folder / "0003_third.sql")
+    with pytest.raises(
+        MigrationError, match="0002_second, unknown to this version of Runglass, and lacks 0003"
+    ):
         apply(empty_dsn, folder)
+    assert [name for _, name, _, _ in rows(empty_dsn, LEDGER)] == ["0001_first", "0002_second"]
+
+
+def test_where_nothing_is_missing_nothing_is_written(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as writer:
+        database = sql.Identifier(writer.info.dbname)
+        writer.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+    assert apply(dsn) == []
+
+
+def test_a_database_that_takes_no_changes_is_refused_in_one_line(empty_dsn: str) -> None:
+    read_only = psycopg.conninfo.make_conninfo(empty_dsn, options="-c default_transaction_read_only=on")
+    with pytest.raises(MigrationError, match="cannot execute CREATE SCHEMA in a read-only") as caught:
+        apply(read_only)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_too_old_is_refused(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "OLDEST_SERVER", 990_000)
+    with pytest.raises(MigrationError, match="is PostgreSQL [0-9]+; 14 or newer is needed"):
+        apply(empty_dsn)
+
+
+def test_who_waits_for_another_process_says_for_whom(
+    empty_dsn: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = threading.Event()
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.set()
+
+    handler = Said()
+    logging.getLogger("db.migration_lock").addHandler(handler)
+    try:
+        with psycopg.connect(empty_dsn) as other, ThreadPoolExecutor() as executor:
+            # As a version from before this one does: the lock of a session.
+            other.execute("SELECT pg_advisory_lock(7864511245001)")
+            other.commit()
+            waiting = executor.submit(apply, empty_dsn, folder)
+            assert said.wait(30)
+            other.execute("BEGIN")
+            other.execute("SELECT pg_advisory_unlock(7864511245001)")
+            assert waiting.result(30) == ["0001_first", "0002_second"]
+            (line,) = caplog.messages
+            assert f"waiting for another process that migrates: process {other.info.backend_pid} of " in line
+    finally:
+        logging.getLogger("db.migration_lock").removeHandler(handler)
+    left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+    assert rows(empty_dsn, left) == [(0,)]
 
 
 def test_of_a_file_that_fails_nothing_stays(empty_dsn: str, folder: Path) -> None:

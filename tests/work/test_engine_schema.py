@@ -9,7 +9,7 @@ import psycopg
 from procrastinate.schema import SchemaManager
 
 from db.engine_schema import engine_migrations
-from db.migrate import apply_migrations, missing_migrations
+from db.migrate import apply_migrations, migration_state
 from tests.conftest import Store
 
 FUNCTIONS = """
@@ -23,7 +23,7 @@ def missing(dsn: str) -> list[str]:
 
     async def ask() -> list[str]:
         async with await psycopg.AsyncConnection.connect(dsn) as connection:
-            return await missing_migrations(connection)
+            return (await migration_state(connection)).missing
 
     return asyncio.run(ask())
 
