@@ -21,8 +21,22 @@ WHERE NOT has_table_privilege(needed.relation, needed.privilege)
 """
 
 
+# A standby says so too.
+TAKES_CHANGES: LiteralString = "SELECT current_setting('transaction_read_only') = 'off'"
+
+
+class _Answer(NamedTuple):
+    is_yes: bool
+
+
 class _Privilege(NamedTuple):
     text: str
+
+
+async def takes_changes(connection: Connection) -> bool:
+    """Whether the database is no standby and not set to be read only."""
+    (row,) = await fetch_plain(connection, _Answer, TAKES_CHANGES)
+    return row.is_yes
 
 
 async def server_version(connection: Connection) -> int:

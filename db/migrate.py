@@ -88,14 +88,14 @@ async def apply_migrations(
 ) -> list[str]:
     """Apply what is missing and return the names applied, oldest first.
 
-    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes that
-    start together wait for each other; the later ones find nothing to do. Where nothing is missing no lock is
-    taken and nothing is written, so that a role without the right to create, or a standby, will do.
+    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes
+    that start together wait for each other; the later ones find nothing to do. Where nothing is missing no
+    lock is taken and nothing is written, so that a role without the right to create, or a standby, will do.
 
     A database that holds more than this version knows is served as it is, since migrations only add; with
-    `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is both
-    newer and older, the server is too old, or a file fails (then nothing of that file is applied); Unavailable
-    where the server cannot be reached.
+    `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is
+    both newer and older, the server is too old, or a file fails (then nothing of that file is applied);
+    Unavailable where the server cannot be reached.
     """
     async with connected(dsn, seconds=connect_seconds, purpose="migrate") as connection:
         if connection.info.server_version < OLDEST_SERVER:
@@ -108,8 +108,8 @@ async def apply_migrations(
                 return await _apply_missing(connection, folder)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise MigrationError(
-                f"the migrations cannot be applied: {first_line(error)} (run `runglass migrate` as a role that"
-                " may create, on a database that takes changes)"
+                f"the migrations cannot be applied: {first_line(error)}"
+                " (run `runglass migrate` as a role that may create, on a database that takes changes)"
             ) from error
 
 
@@ -118,6 +118,12 @@ class MigrationState(NamedTuple):
 
     missing: list[str]
     newer: list[str]
+
+
+async def list_missing(dsn: str, *, connect_seconds: float = 5.0) -> list[str]:
+    """The names of the migrations that a database lacks. Raises as `apply_migrations` does."""
+    async with connected(dsn, seconds=connect_seconds, purpose="check") as connection:
+        return (await migration_state(connection)).missing
 
 
 async def _is_served_as_it_is(
@@ -135,7 +141,7 @@ async def _is_served_as_it_is(
 
 
 async def migration_state(connection: psycopg.AsyncConnection) -> MigrationState:
-    """What this version and the database know of each other. Raises MigrationError as `apply_migrations` does."""
+    """What this version and the database know of each other. Raises MigrationError for an altered one."""
     return await _state(connection, _FOLDER)
 
 

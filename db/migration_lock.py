@@ -1,7 +1,7 @@
 """One process at a time applies migrations; the others wait and say for whom.
 
-The lock belongs to a transaction, on a connection of its own, and to no session: behind a pooler in transaction
-mode a session's lock would stay with a connection that others get, long after the process that took it.
+The lock belongs to a transaction, on a connection of its own, and to no session: behind a pooler in
+transaction mode a session's lock would stay with a connection that others get, long after its process.
 """
 
 from __future__ import annotations

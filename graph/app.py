@@ -30,7 +30,7 @@ from graph.schema import schema
 from graph.sign_in import sign_in_routes
 from resolvers.authentication import Authentication
 from resolvers.errors import Refusal
-from resolvers.maintenance import keep_up, not_ready_because
+from resolvers.maintenance import keep_up, readiness
 from resolvers.rate_limits import RateLimited, RateLimiter
 
 log = logging.getLogger(__name__)
@@ -179,8 +179,10 @@ async def _healthz(_request: Request) -> Response:
 
 async def _readyz(request: Request) -> Response:
     """Answers 200 only when the database answers and its migrations are applied."""
-    reason = await not_ready_because(request.app.state.database)
+    reason, takes_changes = await readiness(request.app.state.database)
     body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    if reason is None and not takes_changes:
+        body["changes"] = "refused: the database is a standby, or read-only"
     return JSONResponse(body, 200 if reason is None else 503, headers={"cache-control": "no-store"})
 
 

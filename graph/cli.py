@@ -27,6 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MayMigrate = Annotated[
+    bool,
+    typer.Option("--migrate/--no-migrate", help="Apply migrations first, or only see that none is missing."),
+]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where the embedded PostgreSQL keeps its data.")
 ]
@@ -82,6 +86,7 @@ def serve(
     data_dir: DataDir = None,
     demo: Annotated[bool, typer.Option("--demo", help="Load demo data once.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes answer.")] = 1,
+    may_migrate: MayMigrate = True,
 ) -> None:
     """Start the server."""
     from graph.server import run_server
@@ -90,14 +95,14 @@ def serve(
     if demo:
         settings = with_demo_budget(settings)
     with store(settings) as ready:
-        run_server(ready, demo=demo, workers=workers)
+        run_server(ready, demo=demo, workers=workers, may_migrate=may_migrate)
 
 
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Apply the migrations that are missing."""
     with store(load_settings(data_dir=data_dir)) as settings:
-        applied = migrate_store(settings)
+        applied = migrate_store(settings, refuse_newer=True)
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
@@ -110,6 +115,7 @@ def worker(
         int | None, typer.Option(min=1, max=1000, help="How many jobs run at once in this process.")
     ] = None,
     data_dir: DataDir = None,
+    may_migrate: MayMigrate = True,
     with_parent: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run jobs: call the apps of RUNGLASS_APPS_FILE for whatever waits."""
@@ -117,7 +123,7 @@ def worker(
 
     settings = load_settings(worker_concurrency=concurrency, data_dir=data_dir)
     with store(settings) as ready:
-        run_worker(ready, with_parent=with_parent)
+        run_worker(ready, with_parent=with_parent, may_migrate=may_migrate)
 
 
 @app.command("export-schema")

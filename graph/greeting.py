@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from db.checks import takes_changes
 from db.pool import Database
 from db.scope import EVERY_SITE
 from graph.config import Settings
@@ -25,6 +26,11 @@ async def greeting(database: Database, settings: Settings, host: str, port: int,
     shown = f"[{host}]" if ":" in host else host
     home = f"http://{shown}:{port}"
     lines = [f"Runglass is at {home}/graphql (Ctrl-C stops it)"]
+    async with database.connection() as connection:
+        writable = await takes_changes(connection)
+    if not writable:
+        lines.append("The database takes no changes (a standby, or read-only): mutations are refused")
+        return "\n".join(lines) + "\n"
     if ipaddress.ip_address(host).is_loopback:
         token = await issue_sign_in_token(database, LOCAL, settings.sign_in_lifetime)
         minutes = max(1, settings.sign_in_lifetime // 60)

@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from db.pool import Database
 from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.greeting import greeting
-from graph.migrating import migrate_store
+from graph.migrating import prepare_store
 from graph.start_lines import log_start
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,13 @@ def _logging(level: str) -> dict[str, Any]:
     }
 
 
-def run_server(settings: Settings, *, demo: bool, workers: int) -> None:
+def run_server(settings: Settings, *, demo: bool, workers: int, may_migrate: bool = True) -> None:
     """Migrate, load demo data if asked to, and serve until told to stop."""
     logging.config.dictConfig(_logging(settings.log_level))
     listener = _listen(settings.host, settings.port)
     log_start("the server", settings)
     try:
-        for name in migrate_store(settings):
-            log.info("applied %s", name)
+        prepare_store(settings, may_migrate=may_migrate)
         if demo:
             _load_demo(settings)
         # Who reads the address may call at once: until the server is up, callers wait instead of failing.

@@ -15,7 +15,7 @@ from db.pool import Database
 from db.work import get_installation
 from graph.apps_file import load_apps
 from graph.config import Settings, environment
-from graph.migrating import migrate_store
+from graph.migrating import prepare_store
 from graph.start_lines import log_start
 from resolvers.apps import App, AppClient
 from resolvers.work import Runner
@@ -26,7 +26,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _WAIT_SECONDS = 1.0
 
 
-def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
+def run_worker(settings: Settings, *, with_parent: bool = False, may_migrate: bool = True) -> None:
     """Work until SIGTERM or SIGINT: then finish what runs, within the grace, and give back the rest.
 
     `with_parent` stops the same way when standard input closes.
@@ -37,8 +37,7 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     apps = load_apps(settings.apps_file, environment())
     log_start("the worker", settings)
-    for name in migrate_store(settings):
-        log.info("applied %s", name)
+    prepare_store(settings, may_migrate=may_migrate)
     if not apps:
         log.warning("RUNGLASS_APPS_FILE names no app: every job waits for a dispatcher of your own")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from db.address import connected
 from db.checks import missing_privileges, server_version
-from db.errors import Unavailable
+from db.errors import StatementTimeout, Unavailable
+from db.migrate import OLDEST_SERVER
 from db.pool import Database, PoolSettings
-from resolvers.maintenance import not_ready_because
-
-OLDEST = 140_000
+from resolvers.maintenance import readiness
 
 
 async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
@@ -19,14 +18,19 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
             await database.open()
         async with database.connection() as connection:
             version = await server_version(connection)
-            fit = version >= OLDEST
+            fit = version >= OLDEST_SERVER
             lines = [f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"]
-            reason = await not_ready_because(database)
+            reason, writable = await readiness(database)
             lines.append(f"wrong: {reason}" if reason else "ok: migrations")
             if reason is None:
                 missing = await missing_privileges(connection)
-                lines.append(f"wrong: no right to {missing[0]}" if missing else "ok: permissions")
-    except Unavailable as error:
+                lines.append(f"wrong: no right to {', '.join(missing)}" if missing else "ok: permissions")
+                lines.append(
+                    "ok: the database takes changes"
+                    if writable
+                    else "wrong: the database takes no changes: it is a standby, or read-only (reading works)"
+                )
+    except (StatementTimeout, Unavailable) as error:
         return [f"wrong: {error}"]
     finally:
         await database.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from db import rollups
 from db.batches import settle_batches
+from db.checks import takes_changes
 from db.errors import StatementTimeout, Unavailable
 from db.idempotency import purge_keys
 from db.migrate import MigrationError, migration_state
@@ -64,16 +66,24 @@ async def keep_up_once(database: Database, rounds: int = 0) -> None:
             await make_partitions_ahead(connection)
 
 
-async def not_ready_because(database: Database) -> str | None:
-    """Why this server should get no requests; None where it is ready."""
+class Readiness(NamedTuple):
+    """Why a server should get no requests, if so, and whether the database takes changes too."""
+
+    reason: str | None
+    takes_changes: bool
+
+
+async def readiness(database: Database) -> Readiness:
+    """Whether this server can answer. One whose database only reads can: it refuses what is to change."""
     try:
         async with database.connection() as connection:
             missing = (await migration_state(connection)).missing
-    except Unavailable:
-        return "the database does not answer"
+            writable = await takes_changes(connection)
+    except (Unavailable, StatementTimeout) as error:
+        return Readiness(str(error), False)
     except MigrationError as error:
-        return str(error)
-    return f"migration {missing[0]} is not applied" if missing else None
+        return Readiness(str(error), False)
+    return Readiness(f"migration {missing[0]} is not applied" if missing else None, writable)
 
 
 async def rebuild_rollups(database: Database) -> int:

@@ -116,7 +116,7 @@ def test_a_database_that_takes_no_changes_is_refused_in_one_line(empty_dsn: str)
 
 def test_a_server_that_is_too_old_is_refused(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "OLDEST_SERVER", 990_000)
-    with pytest.raises(MigrationError, match="is PostgreSQL [0-9]+; 14 or newer is needed"):
+    with pytest.raises(MigrationError, match=r"is PostgreSQL \d+; 14 or newer is needed"):
         apply(empty_dsn)
 
 
