@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 
 from db.api_keys import ApiKeyRow
+from graph.bounds import FORMED, bound
 from graph.context import Context
 from graph.idempotency import KeyedInput
 from graph.ids import Kind, parse_id
@@ -15,16 +16,21 @@ from graph.types.viewer import Role
 from resolvers import api_keys as cases
 from resolvers import callers
 from resolvers.errors import InvalidInput as InvalidInputError
+from resolvers.names import MAX_NAME
 
 
 @strawberry.input(description="The key that is wanted. It can never do more than you.")
 class CreateApiKeyInput(KeyedInput):
     """Input of createApiKey."""
 
-    name: str = strawberry.field(description="Its name in the audit log, 1 to 100 characters.")
+    name: str = strawberry.field(
+        metadata=bound(text=cases.MAX_NAME), description="Its name in the audit log, 1 to 100 characters."
+    )
     role: Role = strawberry.field(description="What it may do.")
     site_ids: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="The sites it may see. Give this or everySite."
+        metadata=bound(text=MAX_NAME, items=cases.MAX_SITES),
+        default=None,
+        description="The sites it may see. Give this or everySite.",
     )
     every_site: bool = strawberry.field(
         default=False, description="True for a key that may see every site, now and later."
@@ -43,7 +49,7 @@ class CreateApiKeyInput(KeyedInput):
 class RevokeApiKeyInput(KeyedInput):
     """Input of revokeApiKey."""
 
-    key_id: strawberry.ID = strawberry.field(description="The id of the key, such as key_3.")
+    key_id: strawberry.ID = strawberry.field(metadata=FORMED, description="The id of the key, such as key_3.")
 
 
 CreateApiKeyResult = Annotated[

@@ -78,6 +78,10 @@ def make_engine(settings: Settings) -> Engine:
         max_cost=settings.max_cost,
         max_aliases=settings.max_aliases,
         max_errors=settings.max_errors,
+        max_list=settings.max_list,
+        max_values=settings.max_values,
+        max_text=settings.max_text,
+        max_report_text=settings.max_report_text,
         max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.execution_timeout,
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 
 from db.budget import BudgetRow
+from graph.bounds import FORMED, NAME, bound
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
 from graph.idempotency import KeyedInput
@@ -22,7 +23,9 @@ _MAX_REASON = 500
 class BudgetOverride:
     """Part of the input of what a hard limit can refuse."""
 
-    reason: str = strawberry.field(description=f"Why, 1 to {_MAX_REASON} characters.")
+    reason: str = strawberry.field(
+        metadata=bound(text=_MAX_REASON), description=f"Why, 1 to {_MAX_REASON} characters."
+    )
 
 
 def reason_of(context: Context, override: BudgetOverride | None) -> str | None:
@@ -43,10 +46,10 @@ class SetBudgetInput(KeyedInput):
     """Input of setBudget."""
 
     site_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The site that it counts; without it, every site."
+        metadata=NAME, default=None, description="The site that it counts; without it, every site."
     )
     app_type: str | None = strawberry.field(
-        default=None, description="The app that it counts; without it, every app."
+        metadata=NAME, default=None, description="The app that it counts; without it, every app."
     )
     period: BudgetPeriod = strawberry.field(description="What it is counted over.")
     soft_limit: BigInt | None = strawberry.field(
@@ -64,7 +67,9 @@ class SetBudgetInput(KeyedInput):
 class RemoveBudgetInput(KeyedInput):
     """Input of removeBudget."""
 
-    budget_id: strawberry.ID = strawberry.field(description="The id of the budget, such as budget_3.")
+    budget_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of the budget, such as budget_3."
+    )
 
 
 @strawberry.type(description="A budget that is no more.")

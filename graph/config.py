@@ -101,6 +101,20 @@ class Settings(BaseSettings):
         default=50_000, ge=100, le=10_000_000, description="Most fields that the answer to a query may hold."
     )
     max_aliases: int = Field(default=50, ge=0, le=10_000, description="Most aliases of a query.")
+    max_list: int = Field(
+        default=1_000, ge=1, description="Most items of a list that is sent, where the schema says no other."
+    )
+    max_values: int = Field(
+        default=120_000,
+        ge=1_000,
+        description="Most values in a request's variables, each counted as often as it is used.",
+    )
+    max_text: int = Field(
+        default=500, ge=100, description="Characters of a text that is sent, where the schema says no other."
+    )
+    max_report_text: int = Field(
+        default=1_000_000, ge=100, description="Characters of a reported prompt, response or error message."
+    )
     max_errors: int = Field(default=10, ge=1, le=1_000, description="Most errors in an answer.")
     rate_limit: str = Field(
         default="",

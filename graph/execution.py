@@ -22,6 +22,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graph.authorization import GuardedField, guarded_fields
 from graph.compiled_run import DirectRun
 from graph.document_cache import SegmentedCache
 from graph.errors import (
@@ -33,8 +34,10 @@ from graph.errors import (
     refusal,
     without_suggestion,
 )
+from graph.input_limits import Use, check_variables
 from graph.lexical_limits import check_text
 from graph.limits import CostTable, LimitExceeded, Limits, Measurement
+from graph.permissions import refusal_at
 
 BYTES_PER_CHARACTER = 250
 """Memory that a parsed document takes for each character of its text; 206 measured."""
@@ -59,6 +62,8 @@ class PreparedOperation:
     cost: int
     depth: int
     page_variables: frozenset[str]
+    inputs: tuple[tuple[Use, int], ...]
+    guarded: tuple[GuardedField, ...]
     uses_introspection: bool
     run: DirectRun | None = None
     costs: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
@@ -170,6 +175,10 @@ class Engine:
             raise refusal(
                 ErrorCode.SUBSCRIPTIONS_NOT_SUPPORTED, "Subscriptions do not run over this transport."
             )
+        if prepared.guarded and (refused := self._refused_fields(prepared, variables or {}, context_value)):
+            return self._with_errors(None, refused)
+        if variables and prepared.inputs:
+            self._check_variables(prepared, variables)
         if prepared.page_variables:
             self.cost(prepared, variables or {})
         run, outcome = prepared.run, None
@@ -201,6 +210,22 @@ class Engine:
         if result.errors is None:
             return {"data": result.data}
         return self._with_errors(result.data, result.errors)
+
+    def _refused_fields(
+        self, prepared: PreparedOperation, variables: dict[str, Any], context: Any
+    ) -> list[GraphQLError]:
+        """What the caller may not have of the operation's root fields, as the executor would say it."""
+        return [
+            GraphQLError(str(refused), [field.node], path=[field.name], original_error=refused)
+            for field in prepared.guarded
+            if (refused := refusal_at(field.definition, context.caller)) and field.is_selected(variables)
+        ]
+
+    def _check_variables(self, prepared: PreparedOperation, variables: dict[str, Any]) -> None:
+        try:
+            check_variables(prepared.inputs, variables, self.limits.max_values)
+        except ApiError as exceeded:
+            raise RequestRefused([coded(exceeded)]) from None
 
     def _with_errors(self, data: dict[str, Any] | None, errors: list[GraphQLError]) -> Result:
         shown, omitted = self.errors.fields(errors, self.limits.max_errors)
@@ -239,6 +264,9 @@ class Engine:
         )
         if errors:
             raise self.errors.request(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED, self.limits.max_errors)
+        for operation in prepared.operations.values():
+            root = self._schema.get_root_type(operation.operation_type)
+            operation.guarded = guarded_fields(document, operation.operation.selection_set, root)
         return prepared
 
     def _parsed(self, query: str) -> DocumentNode:
@@ -262,6 +290,8 @@ class Engine:
                 cost=extent.cost,
                 depth=extent.depth,
                 page_variables=extent.page_variables,
+                inputs=extent.inputs,
+                guarded=(),
                 uses_introspection=measurement.uses_introspection,
             )
             for node, extent in zip(nodes, extents, strict=True)

@@ -16,6 +16,7 @@ from db.budget import BudgetRow
 from db.loaders import Loader, Loaders
 from db.model_prices import ModelPriceRow
 from db.trigger_jobs import TriggerJobRow
+from graph.bounds import bound
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
 from graph.ids import Kind
@@ -33,6 +34,7 @@ class KeyedInput:
     """The base of every mutation's input."""
 
     idempotency_key: str | None = strawberry.field(
+        metadata=bound(text=MAX_KEY),
         default=None,
         description=f"Any text of yours, 1 to {MAX_KEY} characters, that names this request. The same request"
         " under the same key again changes nothing and gets the first one's result, for 24 hours unless"

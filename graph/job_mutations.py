@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 
 from db.trigger_jobs import TriggerJobRow
+from graph.bounds import FORMED, bound
 from graph.budget_mutations import BudgetOverride, reason_of
 from graph.context import Context
 from graph.idempotency import KeyedInput
@@ -39,7 +40,9 @@ _OVERRIDE = "For admins: start it although it passes a hard limit of a budget."
 class RetryJobInput(KeyedInput):
     """Input of retryJob."""
 
-    job_id: strawberry.ID = strawberry.field(description="The id of a finished job, such as job_42.")
+    job_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of a finished job, such as job_42."
+    )
     origin: RetryFrom = strawberry.field(default=RetryFrom.START, name="from", description=_FROM)
     override: BudgetOverride | None = strawberry.field(default=None, description=_OVERRIDE)
 
@@ -49,7 +52,7 @@ class CancelJobInput(KeyedInput):
     """Input of cancelJob."""
 
     job_id: strawberry.ID = strawberry.field(
-        description="The id of a job that waits or runs, such as job_42."
+        metadata=FORMED, description="The id of a job that waits or runs, such as job_42."
     )
 
 
@@ -58,7 +61,9 @@ class JobsInput(KeyedInput):
     """What the inputs of retryJobs and cancelJobs have in common."""
 
     job_ids: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="The ids of the jobs. Duplicates count once."
+        metadata=bound(items=MAX_JOBS, is_told=False),
+        default=None,
+        description="The ids of the jobs. Duplicates count once.",
     )
     limit: int = strawberry.field(
         default=DEFAULT_JOBS,
@@ -68,7 +73,8 @@ class JobsInput(KeyedInput):
         default=False, description="Only say how many there are and what would be done; change nothing."
     )
     reason: str = strawberry.field(
-        description=f"Why, 1 to {MAX_REASON} characters; it is written to the audit log."
+        metadata=bound(text=MAX_REASON),
+        description=f"Why, 1 to {MAX_REASON} characters; it is written to the audit log.",
     )
 
 

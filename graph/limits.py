@@ -33,6 +33,7 @@ from graphql import (
 )
 
 from graph.errors import ApiError, ErrorCode
+from graph.input_limits import InputTable, InputUses, Use
 
 if TYPE_CHECKING:
     from graphql import InlineFragmentNode, NamedTypeNode
@@ -75,6 +76,14 @@ class Limits:
     """Rows of a list or page whose size is neither given nor declared."""
     max_errors: int = 10
     """Errors in a reply."""
+    max_list: int = 1_000
+    """Items of a list in a request, where its place says no other number."""
+    max_values: int = 120_000
+    """Values in the variables; 0.3 s of coercion."""
+    max_text: int = 500
+    """Characters of a text in a request, where its place says no other number."""
+    max_report_text: int = 1_000_000
+    """Characters of a prompt, a response or an error message that is reported."""
     max_body_bytes: int = 1_048_576
     timeout_seconds: float = 30.0
 
@@ -109,11 +118,13 @@ class FieldShape(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """An operation's extent. `page_variables` are the variables that give the size of a page."""
+    """An operation's extent. `page_variables` are the variables that give the size of a page, and `inputs`
+    all of them with what may stand in their places and how often they do."""
 
     depth: int
     cost: int
     page_variables: frozenset[str]
+    inputs: tuple[tuple[Use, int], ...]
 
 
 def _fields(named: GraphQLNamedType | None) -> Mapping[str, GraphQLField]:
@@ -134,6 +145,7 @@ class CostTable:
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self.schema = schema
         self.limits = limits
+        self.inputs = InputTable(limits)
         self._shapes: dict[int, FieldShape] = {}
 
     def shape(self, definition: GraphQLField) -> FieldShape:
@@ -182,6 +194,8 @@ class Measurement:
         self._measured: dict[str, Extent] = {}
         self._open: set[str] = set()
         self._page_variables: set[str] = set()
+        self._uses = InputUses(table.inputs)
+        self._uses_of_fragments: dict[str, InputUses] = {}
         self._names: Counter[str] = Counter()
         self._comparisons = 0
         self._introspection_aliases = 0
@@ -196,11 +210,16 @@ class Measurement:
         if defaults is not None:
             self._variables = _page_defaults(operation) | dict(defaults)
         root = self._table.schema.get_root_type(operation.operation)
+        uses = self._uses = InputUses(self._table.inputs)
         extent = self._selections(operation.selection_set, root, level=1)
         cost = extent.fixed + extent.per_row
         if cost > self._limits.max_cost and (self._variables is not None or not self._page_variables):
             self._refuse_cost()
-        return Measured(extent.depth, cost, frozenset(self._page_variables))
+        for definition in operation.variable_definitions or ():
+            if definition.default_value is not None:
+                uses.add_default(definition.variable.name.value, definition.default_value)
+        inputs = tuple(uses.variables.items())
+        return Measured(extent.depth, cost, frozenset(self._page_variables), inputs)
 
     def unused_fragments(self) -> None:
         """Measure what no operation spreads: the standard rules look at it all the same."""
@@ -247,8 +266,11 @@ class Measurement:
                 return NOTHING
             self._open.add(name)
             parent = self._table.schema.get_type(definition.type_condition.name.value)
+            around, self._uses = self._uses, InputUses(self._table.inputs)
             measured = self._measured[name] = self._selections(definition.selection_set, parent, level)
+            self._uses_of_fragments[name], self._uses = self._uses, around
             self._open.discard(name)
+        self._uses.include(self._uses_of_fragments[name])
         if level - 1 + measured.depth > self._limits.max_depth:
             self._refuse_depth()
         return measured
@@ -263,12 +285,20 @@ class Measurement:
         if level > self._limits.max_depth:
             self._refuse_depth()
         definition = _fields(parent).get(name)
+        if definition is not None:
+            self._look_at_arguments(node, definition)
         shape = None if definition is None else self._table.shape(definition)
         below = NOTHING
         if node.selection_set is not None:
             returns = None if shape is None else shape.returns
             below = self._selections(node.selection_set, returns, level + 1)
         return Extent(below.depth + 1, *self._cost(node, shape, parent, below))
+
+    def _look_at_arguments(self, node: FieldNode, definition: GraphQLField) -> None:
+        for argument in node.arguments or ():
+            name = argument.name.value
+            if name in definition.args:
+                self._uses.add(name, definition.args[name], argument.value)
 
     def _cost(
         self, node: FieldNode, shape: FieldShape | None, parent: GraphQLNamedType | None, below: Extent

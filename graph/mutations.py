@@ -16,6 +16,7 @@ from graph.access_mutations import (
     create_api_key,
     revoke_api_key,
 )
+from graph.bounds import FORMED, NAME, Text, bound
 from graph.budget_mutations import (
     BudgetOverride,
     RemoveBudgetResult,
@@ -56,6 +57,7 @@ from resolvers import batches as batch_cases
 from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
 from resolvers.errors import InvalidInput as InvalidInputError
+from resolvers.names import MAX_NAME
 from resolvers.run_logs import RunReport
 
 
@@ -63,7 +65,9 @@ from resolvers.run_logs import RunReport
 class AlertInput(KeyedInput):
     """Input of ackAlert, ignoreAlert and reopenAlert."""
 
-    alert_id: strawberry.ID = strawberry.field(description="The id of the alert, such as alert_7.")
+    alert_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of the alert, such as alert_7."
+    )
 
 
 @strawberry.input(description="Which cached answers no longer hold.")
@@ -84,10 +88,15 @@ class InvalidateCacheInput(KeyedInput):
 class EstimateBatchInput(KeyedInput):
     """Input of estimateBatch."""
 
-    site_id: strawberry.ID = strawberry.field(description="The site that the members belong to.")
-    app_types: list[str] = strawberry.field(description="The apps to call. Duplicates count once.")
+    site_id: strawberry.ID = strawberry.field(
+        metadata=NAME, description="The site that the members belong to."
+    )
+    app_types: list[str] = strawberry.field(
+        metadata=NAME, description="The apps to call. Duplicates count once."
+    )
     member_ids: list[strawberry.ID] = strawberry.field(
-        description="The members to call for. Duplicates count once; apps times members is at most 100,000."
+        metadata=bound(text=MAX_NAME, items=batch_cases.MAX_CALLS),
+        description="The members to call for. Duplicates count once; apps times members is at most 100,000.",
     )
 
 
@@ -95,7 +104,7 @@ class EstimateBatchInput(KeyedInput):
 class ConfirmBatchInput(KeyedInput):
     """Input of confirmBatch."""
 
-    batch_id: strawberry.ID = strawberry.field(description="The id that estimateBatch gave.")
+    batch_id: strawberry.ID = strawberry.field(metadata=FORMED, description="The id that estimateBatch gave.")
     override: BudgetOverride | None = strawberry.field(
         default=None, description="For admins: start it although it passes a hard limit of a budget."
     )
@@ -107,23 +116,32 @@ class ConfirmBatchInput(KeyedInput):
 class RunReportInput:
     """One report of recordRuns."""
 
-    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) of the run.")
-    app_type: str = strawberry.field(description="The app that was called.")
+    site_id: strawberry.ID = strawberry.field(
+        metadata=NAME, description="The site (tenant, shop, customer) of the run."
+    )
+    app_type: str = strawberry.field(metadata=NAME, description="The app that was called.")
     status: RunStatus = strawberry.field(description="How far the run has come. UNKNOWN cannot be reported.")
     external_id: str | None = strawberry.field(
+        metadata=NAME,
         default=None,
         description="Your own id of the run. The same id of the same site again changes that run.",
     )
-    trigger_type: str | None = strawberry.field(default=None, description="What caused the call.")
+    trigger_type: str | None = strawberry.field(
+        metadata=NAME, default=None, description="What caused the call."
+    )
     member_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The member it was made for."
+        metadata=NAME, default=None, description="The member it was made for."
     )
     session_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The conversation it belongs to."
+        metadata=NAME, default=None, description="The conversation it belongs to."
     )
-    model: str | None = strawberry.field(default=None, description="The model that answered.")
-    request_prompt: str | None = strawberry.field(default=None, description="The prompt that was sent.")
-    response_text: str | None = strawberry.field(default=None, description="The answer that came back.")
+    model: str | None = strawberry.field(metadata=NAME, default=None, description="The model that answered.")
+    request_prompt: str | None = strawberry.field(
+        metadata=bound(text=Text.REPORT), default=None, description="The prompt that was sent."
+    )
+    response_text: str | None = strawberry.field(
+        metadata=bound(text=Text.REPORT), default=None, description="The answer that came back."
+    )
     tokens_used: int | None = strawberry.field(
         default=None, description="Tokens charged; without it, the sum of prompt and completion tokens."
     )
@@ -132,7 +150,9 @@ class RunReportInput:
     latency_ms: int | None = strawberry.field(
         default=None, description="Time to the whole answer in milliseconds."
     )
-    error_message: str | None = strawberry.field(default=None, description="What went wrong.")
+    error_message: str | None = strawberry.field(
+        metadata=bound(text=Text.REPORT), default=None, description="What went wrong."
+    )
     created_at: datetime | None = strawberry.field(
         default=None,
         description="When the call was made; without it, now. Without an offset: in the configured zone."
@@ -145,7 +165,9 @@ class RunReportInput:
 class RecordRunsInput(KeyedInput):
     """Input of recordRuns."""
 
-    runs: list[RunReportInput] = strawberry.field(description="1 to 1,000 reports.")
+    runs: list[RunReportInput] = strawberry.field(
+        metadata=bound(items=run_log_cases.MAX_RUNS), description="1 to 1,000 reports."
+    )
 
 
 @strawberry.type(description="What recordRuns did.")

@@ -20,6 +20,7 @@ from db.keyset import Key, Page, PageRequest
 from db.model_prices import ModelPriceRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
+from graph.bounds import FORMED
 from graph.errors import ApiError, ErrorCode
 from graph.ids import MAX_NUMBER, Kind
 from graph.types.fields import STATEMENT, resolved
@@ -53,9 +54,13 @@ First = Annotated[
         description=f"How many from the front: 1 to {MAX_PAGE}. Without `first` or `last`: 20."
     ),
 ]
-After = Annotated[str | None, strawberry.argument(description="Only what comes after this cursor.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Only what comes after this cursor.", metadata=FORMED)
+]
 Last = Annotated[int | None, strawberry.argument(description=f"How many from the back: 1 to {MAX_PAGE}.")]
-Before = Annotated[str | None, strawberry.argument(description="Only what comes before this cursor.")]
+Before = Annotated[
+    str | None, strawberry.argument(description="Only what comes before this cursor.", metadata=FORMED)
+]
 
 NodeT = TypeVar("NodeT")
 

@@ -14,26 +14,48 @@ from __future__ import annotations
 from typing import Any
 
 import strawberry
+from graphql import GraphQLField
 from strawberry.permission import BasePermission
 
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
-from resolvers.callers import Role
+from resolvers.callers import Caller, Role
 
 
-class RequiresRole(BasePermission):
+class Permission(BasePermission):
+    """Asks nothing but who the caller is, so that it can be checked before anything of a request is run."""
+
+    message = ""
+
+    @classmethod
+    def allows(cls, caller: Caller) -> bool:
+        """Whether the caller has it."""
+        raise NotImplementedError
+
+    def has_permission(self, source: Any, info: strawberry.Info[Context, None], **kwargs: Any) -> bool:
+        """Whether the caller of the operation has it."""
+        return self.allows(info.context.caller)
+
+    def on_unauthorized(self) -> None:
+        """Answer FORBIDDEN."""
+        raise self.refusal()
+
+    @classmethod
+    def refusal(cls) -> ApiError:
+        """The error of a caller without it."""
+        return ApiError(ErrorCode.FORBIDDEN, str(cls.message))
+
+
+class RequiresRole(Permission):
     """Allows callers of one of `roles`."""
 
     roles: frozenset[Role] = frozenset(Role)
     message = "Your role does not allow this."
 
-    def has_permission(self, source: Any, info: strawberry.Info[Context, None], **kwargs: Any) -> bool:
+    @classmethod
+    def allows(cls, caller: Caller) -> bool:
         """Whether the caller's role is among `roles`."""
-        return info.context.caller.role in self.roles
-
-    def on_unauthorized(self) -> None:
-        """Answer FORBIDDEN."""
-        raise ApiError(ErrorCode.FORBIDDEN, str(self.message))
+        return caller.role in cls.roles
 
 
 class Operates(RequiresRole):
@@ -50,13 +72,25 @@ class Administers(RequiresRole):
     message = "This needs the role admin."
 
 
-class ReadsTexts(BasePermission):
+class ReadsTexts(Permission):
     """For callers that may read prompts, responses and cached answers."""
 
-    def has_permission(self, source: Any, info: strawberry.Info[Context, None], **kwargs: Any) -> bool:
-        """Whether the caller has the permission."""
-        return info.context.caller.reads_texts
+    message = "Prompts and responses need a permission of their own."
 
-    def on_unauthorized(self) -> None:
-        """Answer FORBIDDEN."""
-        raise ApiError(ErrorCode.FORBIDDEN, "Prompts and responses need a permission of their own.")
+    @classmethod
+    def allows(cls, caller: Caller) -> bool:
+        """Whether the caller has the permission."""
+        return caller.reads_texts
+
+
+def permissions_of(definition: GraphQLField) -> list[type[Permission]]:
+    """What a field of the schema needs that can be checked at once."""
+    declared: Any = definition.extensions.get("strawberry-definition")
+    classes: list[type[BasePermission]] = getattr(declared, "permission_classes", None) or []
+    return [each for each in classes if issubclass(each, Permission)]
+
+
+def refusal_at(definition: GraphQLField, caller: Caller) -> ApiError | None:
+    """The error of a caller who may not have the field."""
+    lacking = next((each for each in permissions_of(definition) if not each.allows(caller)), None)
+    return lacking.refusal() if lacking else None

@@ -7,6 +7,7 @@ from typing import Annotated
 import strawberry
 
 from db.model_prices import ModelPriceRow
+from graph.bounds import FORMED, NAME
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
 from graph.idempotency import KeyedInput
@@ -20,7 +21,7 @@ from resolvers import model_prices as cases
 class SetModelPriceInput(KeyedInput):
     """Input of setModelPrice."""
 
-    model: str = strawberry.field(description="The model, as runs name it.")
+    model: str = strawberry.field(metadata=NAME, description="The model, as runs name it.")
     prompt_price: Decimal = strawberry.field(description="The price of a million prompt tokens.")
     completion_price: Decimal = strawberry.field(description="The price of a million completion tokens.")
     valid_from: datetime = strawberry.field(
@@ -37,7 +38,9 @@ class SetModelPriceInput(KeyedInput):
 class RemoveModelPriceInput(KeyedInput):
     """Input of removeModelPrice."""
 
-    price_id: strawberry.ID = strawberry.field(description="The id of the price, such as price_3.")
+    price_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of the price, such as price_3."
+    )
 
 
 @strawberry.type(description="A price that is no more.")

@@ -11,6 +11,7 @@ from db.budget import BudgetRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobRow
 from graph.access_queries import resolve_api_keys, resolve_audit_log
+from graph.bounds import FORMED
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
 from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
@@ -48,7 +49,10 @@ TimeZone = Annotated[
     str | None,
     strawberry.argument(description="An IANA zone such as Asia/Kolkata; without it, the configured one."),
 ]
-_Id = Annotated[strawberry.ID, strawberry.argument(description="The typed id, such as job_42 or run_7.")]
+_Id = Annotated[
+    strawberry.ID,
+    strawberry.argument(description="The typed id, such as job_42 or run_7.", metadata=FORMED),
+]
 
 
 @strawberry.enum(description="The order of a list.")

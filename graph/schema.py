@@ -17,6 +17,8 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
+from graph.bounds import Text, bound_of
+from graph.limits import Limits
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.refusals import EXCEPTION_HANDLERS
@@ -52,6 +54,10 @@ schema = strawberry.Schema(
 )
 
 
+_LIMITS = Limits()
+_TEXTS = ("ID", "String")
+
+
 def _inputs(built: GraphQLSchema) -> Iterator[Any]:
     """Every argument of a field and every field of an input."""
     for named in built.type_map.values():
@@ -66,13 +72,31 @@ def _tidy(built: GraphQLSchema) -> None:
     """What a reader of the schema sees of inputs.
 
     A Python default of None makes an input optional; `= null` beside that would be noise, and what a caller
-    leaves out is None all the same. An argument that says nothing itself is described by its type.
+    leaves out is None all the same. An argument that says nothing itself is described by its type. How long a
+    text or a list may be is said of each, where its description does not say it already.
     """
     for each in _inputs(built):
         if each.default_value is None:
             each.default_value = Undefined
         named = cast("GraphQLNamedType", get_named_type(each.type))
-        each.description = each.description or named.description
+        description = each.description or named.description or ""
+        each.description = " ".join([description, *_bounds_told(each, named.name, description)])
+
+
+def _bounds_told(definition: Any, type_name: str, description: str) -> Iterator[str]:
+    bound, is_list = bound_of(definition), "[" in str(definition.type)
+    if is_list and (bound.items is None or f"{bound.items:,}" not in description):
+        yield _at_most(bound.items, _LIMITS.max_list, "items")
+    if type_name in _TEXTS and bound.is_told and "characters" not in description:
+        own = None if isinstance(bound.text, Text) else bound.text
+        given = getattr(_LIMITS, bound.text) if isinstance(bound.text, Text) else 0
+        yield _at_most(own, given, "characters each" if is_list else "characters")
+
+
+def _at_most(own: int | None, configured: int, noun: str) -> str:
+    if own is not None:
+        return f"At most {own:,} {noun}."
+    return f"At most {configured:,} {noun} unless configured otherwise."
 
 
 _tidy(schema._schema)  # pyright: ignore[reportPrivateUsage]

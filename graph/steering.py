@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 
 from db.batches import BatchRow
+from graph.bounds import FORMED
 from graph.budget_mutations import BudgetOverride, reason_of
 from graph.context import Context
 from graph.idempotency import KeyedInput
@@ -18,14 +19,18 @@ from resolvers import steering as cases
 class CancelBatchInput(KeyedInput):
     """Input of cancelBatch."""
 
-    batch_id: strawberry.ID = strawberry.field(description="The id of a batch that has not ended.")
+    batch_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of a batch that has not ended."
+    )
 
 
 @strawberry.input(description="Which batch's failed part to run again.")
 class RetryBatchInput(KeyedInput):
     """Input of retryBatch."""
 
-    batch_id: strawberry.ID = strawberry.field(description="The id of a batch that has run to its end.")
+    batch_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of a batch that has run to its end."
+    )
     override: BudgetOverride | None = strawberry.field(
         default=None, description="For admins: start it although it passes a hard limit of a budget."
     )

@@ -18,7 +18,7 @@ from resolvers.names import check_printable, own_site
 from resolvers.secrets import new_key
 
 MAX_SITES = 1_000
-_MAX_NAME = 100
+MAX_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ async def has_keys(database: Database) -> bool:
 
 def _checked(wanted: KeyRequest) -> tuple[str, list[str] | None]:
     name = wanted.name.strip()
-    if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
-        raise InvalidInput(f"name must hold 1 to {_MAX_NAME} printable characters.", "name")
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidInput(f"name must hold 1 to {MAX_NAME} printable characters.", "name")
     if wanted.expires_at is not None and wanted.expires_at <= datetime.now(UTC):
         raise InvalidInput("expiresAt must lie in the future.", "expiresAt")
     if wanted.sites is None:

