@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         _context_maker(database, settings, gate),
         documents=settings.documents,
         explorer=explorer_page,
+        body_timeout_seconds=settings.body_timeout,
         draft_statuses=settings.draft_statuses,
     )
     app = Starlette(

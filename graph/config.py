@@ -95,7 +95,28 @@ class Settings(BaseSettings):
         default=20, description="How long a worker that is told to stop waits for the jobs it runs."
     )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
+    max_head_bytes: int = Field(
+        default=16_384,
+        ge=1_000,
+        le=1_000_000,
+        description="Largest head of a request: its first line and its headers.",
+    )
+    head_timeout: Seconds = Field(
+        default=10, description="How long the head of a request may take to arrive."
+    )
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
+    body_timeout: Seconds = Field(
+        default=30, description="How long the body of a request may take to arrive."
+    )
+    linger_bytes: int = Field(
+        default=64_000_000,
+        ge=0,
+        description="How much is read on of a request that was refused, so that its client sees why.",
+    )
+    linger_timeout: Seconds = Field(default=5, description="How long such a request is read on.")
+    stalled_timeout: Seconds = Field(
+        default=60, description="How long a client may take nothing of its answer before it is cut off."
+    )
     max_depth: int = Field(default=15, ge=1, le=100, description="Deepest nesting of a query's fields.")
     max_cost: int = Field(
         default=50_000, ge=100, le=10_000_000, description="Most fields that the answer to a query may hold."

@@ -20,6 +20,7 @@ from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.greeting import greeting
 from graph.migrating import prepare_store
 from graph.start_lines import log_start
+from graph.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
 
 log = logging.getLogger(__name__)
 
@@ -116,15 +117,23 @@ def load_app() -> ASGIApp:
         gc.enable()
 
 
-def server_config(settings: Settings, *, workers: int) -> uvicorn.Config:
+def server_config(settings: Settings, *, workers: int) -> ServerConfig:
     """How uvicorn serves the application."""
-    return uvicorn.Config(
+    limits = ConnectionLimits(
+        head_bytes=settings.max_head_bytes,
+        head_seconds=settings.head_timeout,
+        linger_bytes=settings.linger_bytes,
+        linger_seconds=settings.linger_timeout,
+        stalled_seconds=settings.stalled_timeout,
+    )
+    return ServerConfig(
         "graph.server:load_app",
+        limits,
         factory=True,
         workers=workers,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         interface="asgi3",
-        http="httptools",
+        **protocol_options(limits),
         ws="none",
         log_config=_logging(settings.log_level),
         access_log=False,

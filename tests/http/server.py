@@ -1,15 +1,22 @@
 """A small API that stands in for ours, so that the HTTP layer and the limits are tested by themselves.
 
-`python -m tests.http.server PORT` serves it for clients that are other programs.
+`served` gives it a process and a port of its own.
 """
 
 import asyncio
+import json
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 import strawberry
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
@@ -19,6 +26,10 @@ from graph.errors import ApiError, ErrorCode, ErrorFormatter
 from graph.execution import Engine
 from graph.http import GraphQLEndpoint
 from graph.limits import Limits
+from graph.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
+from tests.http.sockets import connected, request
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class DomainRefusal(Exception):
@@ -179,6 +190,15 @@ class Query:
         raise Unavailable("host=10.0.0.7 refused")
 
     @strawberry.field
+    def large(self) -> str:
+        return "x" * 20_000_000
+
+    @strawberry.field
+    async def slow(self) -> str:
+        await asyncio.sleep(0.2)
+        return "done"
+
+    @strawberry.field
     async def hang(self, info: Info) -> str | None:
         context = info.context
         context.hanging += 1
@@ -264,7 +284,53 @@ def code_of(reply: httpx.Response) -> str:
     return content["errors"][0]["extensions"]["code"]
 
 
-if __name__ == "__main__":
-    import uvicorn
+class Served(NamedTuple):
+    """A server in a process of its own; `log` is what it has written to standard error."""
 
-    uvicorn.run(build_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    port: int
+    process: int
+    log: Path
+
+    def is_well(self) -> bool:
+        """Whether it answers on a new connection."""
+        with connected(self.port) as connection:
+            connection.send(request())
+            answer = connection.answer()
+        return answer is not None and answer.body == b'{"data":{"__typename":"Query"}}'
+
+
+@contextmanager
+def served(log: Path, **options: Any) -> Iterator[Served]:
+    """The API in a process of its own; `options` are those of `ConnectionLimits`, and `body_seconds`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.set_inheritable(True)
+    command = [sys.executable, "-m", "tests.http.server", str(listener.fileno()), json.dumps(options)]
+    with listener, log.open("wb") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=errors, pass_fds=[listener.fileno()])
+        port = listener.getsockname()[1]
+        listener.close()
+        try:
+            yield Served(port, process.pid, log)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def serve(listener: socket.socket, options: dict[str, Any]) -> None:
+    """Serve the API as `runglass serve` does."""
+    app = build_app(body_timeout_seconds=options.pop("body_seconds", 30))
+    limits = ConnectionLimits(**options)
+    config = ServerConfig(
+        app,
+        limits,
+        lifespan="off",
+        access_log=False,
+        ws="none",
+        log_level="warning",
+        **protocol_options(limits),
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))

@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
+
+from graph.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig, protocol_options
 
 IDLE_SECONDS = 1
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -62,8 +65,13 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     listening = socket.create_server(("127.0.0.1", 0))
     app = Served(listening.getsockname()[1])
-    config = uvicorn.Config(
-        app, http="httptools", lifespan="off", log_config=None, timeout_keep_alive=IDLE_SECONDS
+    config = ServerConfig(
+        app,
+        ConnectionLimits(),
+        http=HttpProtocol,
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=IDLE_SECONDS,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -122,3 +130,19 @@ def test_a_connection_that_is_used_stays() -> None:
             await used.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("versions", "http"),
+    [
+        (None, HttpProtocol),
+        ({"uvicorn": "0.54.9", "httptools": "0.9.1"}, HttpProtocol),
+        ({"uvicorn": "0.55.0", "httptools": "0.9.0"}, "h11"),
+        ({"uvicorn": "0.54.0", "httptools": "0.10.0"}, "h11"),
+    ],
+)
+def test_a_version_that_is_not_known_is_served_the_standard_way(
+    versions: dict[str, str] | None, http: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert protocol_options(ConnectionLimits(), versions)["http"] == http
+    assert len(caplog.records) == (http == "h11")

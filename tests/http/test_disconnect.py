@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import uvicorn
 from starlette.requests import HTTPConnection
 
 from graph.limits import Limits
+from graph.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig
 from tests.http.server import Context, build_app, build_engine, code_of, send
 
 BODY = b'{"query":"{ a: hang b: hang plainJobs { id } }"}'
@@ -27,17 +29,24 @@ def app_with(context: Context, **options: Any) -> Any:
 
 def serve(context: Context, http: Any) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app_with(context), log_config=None, lifespan="off", http=http)
+    limits = ConnectionLimits(probe_seconds=0.1)
+    config = ServerConfig(app_with(context), limits, log_config=None, lifespan="off", http=http)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     port: int = listening.getsockname()[1]
     return server, serving, port
 
 
-@pytest.mark.parametrize("http", ["httptools", "h11"])
+def socket_of(writer: asyncio.StreamWriter) -> socket.socket:
+    found: socket.socket = writer.get_extra_info("socket")
+    return found
+
+
+@pytest.mark.parametrize("http", [HttpProtocol, "h11"])
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("way", ["close", "abort"])
 def test_the_operation_is_cancelled_when_the_client_goes(
-    http: Any, body: bytes, caplog: pytest.LogCaptureFixture
+    http: Any, body: bytes, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
         context = Context()
@@ -46,6 +55,8 @@ def test_the_operation_is_cancelled_when_the_client_goes(
         writer.write(HEAD % len(body) + body)
         async with asyncio.timeout(20):
             await context.started.wait()
+            if way == "abort":
+                socket_of(writer).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.close()
             await context.cancelled.wait()
         server.should_exit = True
@@ -54,6 +65,26 @@ def test_the_operation_is_cancelled_when_the_client_goes(
     with caplog.at_level(logging.WARNING):
         asyncio.run(scenario())
     assert [record.message for record in caplog.records] == []
+
+
+def test_all_requests_that_were_sent_ahead_are_dropped_when_the_client_goes() -> None:
+    async def scenario() -> None:
+        context = Context()
+        server, serving, port = serve(context, HttpProtocol)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((HEAD % len(BODY) + BODY) * 3)
+        async with asyncio.timeout(20):
+            await context.started.wait()
+            context.started.clear()
+            writer.close()
+            await context.cancelled.wait()
+            while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+                await asyncio.sleep(0)
+        assert not context.started.is_set()
+        server.should_exit = True
+        await serving
+
+    asyncio.run(scenario())
 
 
 def test_a_client_that_goes_while_sending_is_left_alone() -> None:
