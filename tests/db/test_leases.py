@@ -32,10 +32,10 @@ class Cancelled(Awaitable[Any]):
 
     def __await__(self) -> Generator[Any, Any, Any]:
         inner = self.coroutine.__await__()
-        step: Callable[[], Any] = lambda: next(inner)  # noqa: E731 - it changes
+        error: BaseException | None = None
         while True:
             try:
-                future = step()
+                future = next(inner) if error is None else inner.throw(error)
             except StopIteration as end:
                 return end.value
             here = self.suspended in self.places
@@ -47,11 +47,9 @@ class Cancelled(Awaitable[Any]):
                 task.cancel()
             try:
                 yield future
-            except BaseException as error:
-                step = lambda error=error: inner.throw(error)  # noqa: E731
-            else:
-                gone = asyncio.CancelledError()
-                step = (lambda: inner.throw(gone)) if here and self.late else lambda: next(inner)
+                error = asyncio.CancelledError() if here and self.late else None
+            except BaseException as raised:
+                error = raised
 
 
 @asynccontextmanager
