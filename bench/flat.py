@@ -36,6 +36,7 @@ from db.model_usage import model_usage
 from db.pool import Connection
 from db.run_logs import RunLogFilter, list_run_logs
 from db.scope import EVERY_SITE, Scope
+from resolvers.estimates import estimate_apps
 
 SMALL = 100_000
 DAYS = 90
@@ -139,7 +140,7 @@ def dashboard(scope: Scope, today: datetime) -> dict[str, Statement]:
     starts = [(midnight - timedelta(days=day)).astimezone(UTC) for day in range(-1, 90)]
     end, start, month = starts[0], starts[1], midnight.replace(day=1).astimezone(UTC)
     day = {"scope": scope, "start": start, "end": end}
-    percentiles = rollups.latency_percentiles(**day, fractions=(0.5, 0.95, 0.99))
+    percentiles = rollups.latency_percentiles(**day, percents=(50, 95, 99))
     return {
         "today by status": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=[start, end])),
         "today's percentiles": lambda c: c.read(percentiles),
@@ -157,7 +158,7 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
     """What else must be flat: the longest trend, an estimate, pages, filters that match little."""
     midnight = today.replace(tzinfo=ZoneInfo("Asia/Kolkata"))
     bounds = [(midnight - timedelta(days=day)).astimezone(UTC) for day in range(89, -2, -1)]
-    since, apps = today - timedelta(days=30), [f"app_{number}" for number in range(1, 9)]
+    apps = [f"app_{number}" for number in range(1, 9)]
     few = {
         "one member's failures": RunLogFilter(member_id="member_77", statuses=("failed",)),
         "a latency that no run had": RunLogFilter(latency_min=10_000_000),
@@ -165,9 +166,7 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
     }
     return {
         "trend of 90 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=bounds)),
-        "mean tokens of 30 days": lambda c: rollups.mean_tokens_by_app(
-            c, scope=scope, app_types=apps, since=since
-        ),
+        "an estimate": lambda c: estimate_apps(c, scope, dict.fromkeys(apps, 100)),
         "run logs, first page": lambda c: list_run_logs(
             c, scope=scope, wanted=RunLogFilter(), page=PageRequest()
         ),

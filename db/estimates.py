@@ -15,47 +15,45 @@ from db.scope import Scope, SiteStatement
 
 
 class RecentCalls(NamedTuple):
-    """An app's newest calls that have ended. `tokens_deviation` is of the sample, None of fewer than two.
+    """An app's newest calls that count, the oldest of them first; None where there are none.
 
-    `priced_calls` of them have a known cost, `cost_sum` together, with the sample's `cost_deviation`, both in
-    millionths.
+    `costs` are of those whose cost is known, in millionths, and `cost_sum` is their exact sum.
     """
 
     app_type: str
-    calls: int
-    p10_tokens: float | None
-    p90_tokens: float | None
-    tokens_deviation: float | None
-    priced_calls: int
+    tokens: list[float] | None
+    costs: list[float] | None
     cost_sum: Decimal | None
-    cost_deviation: Decimal | None
 
 
-# The newest of each app by the index of (site, app), whatever they are; only then those that count. A limit
-# behind a condition would read on and on where few fulfil it.
+# The newest of each app by the index of (site, app), whatever they are; only then those that count. The outer
+# limit ends the scan where enough are found, the inner one where few of very many count.
 RECENT_CALLS = SiteStatement(
     """
     SELECT app.type, recent.* FROM unnest(%(app_types)s::text[]) AS app(type) CROSS JOIN LATERAL (
-        SELECT count(*),
-            percentile_cont(0.1) WITHIN GROUP (ORDER BY newest.tokens),
-            percentile_cont(0.9) WITHIN GROUP (ORDER BY newest.tokens),
-            stddev_samp(newest.tokens), count(priced.cost), sum(priced.cost), stddev_samp(priced.cost)
+        SELECT array_agg(called.tokens ORDER BY called.created_at, called.id),
+            array_agg(priced.cost::float8 ORDER BY called.created_at, called.id)
+                FILTER (WHERE priced.cost IS NOT NULL),
+            sum(priced.cost)
         FROM (
-            SELECT status, coalesce(tokens_used, 0)::float8 AS tokens,
-                model, prompt_tokens, completion_tokens,
-                date_bin('15 minutes', created_at::timestamptz, '2000-01-01Z'::timestamptz) AS quarter
-            FROM biz.ai_run_logs
-            WHERE app_type = app.type AND created_at >= %(since)s AND {scope}
-            ORDER BY created_at DESC, id DESC LIMIT %(most)s
-        ) AS newest
+            SELECT * FROM (
+                SELECT id, created_at, status, tokens_used::float8 AS tokens,
+                    model, prompt_tokens, completion_tokens,
+                    date_bin('15 minutes', created_at::timestamptz, '2000-01-01Z'::timestamptz) AS quarter
+                FROM biz.ai_run_logs
+                WHERE app_type = app.type AND created_at >= %(since)s AND {scope}
+                ORDER BY created_at DESC, id DESC LIMIT %(looked_at)s
+            ) AS newest
+            WHERE newest.status = ANY(%(statuses)s) AND newest.tokens BETWEEN 0 AND %(max_tokens)s
+            LIMIT %(sample)s
+        ) AS called
         LEFT JOIN LATERAL (
-            SELECT newest.prompt_tokens * prompt_price + newest.completion_tokens * completion_price AS cost
+            SELECT called.prompt_tokens * prompt_price + called.completion_tokens * completion_price AS cost
             FROM runglass.model_prices
-            WHERE model = newest.model AND valid_from <= newest.quarter
-              AND (valid_until IS NULL OR newest.quarter < valid_until)
+            WHERE model = called.model AND valid_from <= called.quarter
+              AND (valid_until IS NULL OR called.quarter < valid_until)
             ORDER BY valid_from DESC LIMIT 1
         ) AS priced ON TRUE
-        WHERE newest.status = ANY(%(ended)s)
     ) AS recent"""
 )
 
@@ -66,10 +64,22 @@ async def recent_calls(
     scope: Scope,
     app_types: Sequence[str],
     since: datetime,
-    ended: Sequence[str],
-    most: int,
+    statuses: Sequence[str],
+    max_tokens: int,
+    sample: int,
+    looked_at: int,
 ) -> dict[str, RecentCalls]:
-    """Of each app's `most` newest runs since then those with one of the statuses `ended`, by app."""
-    values = {"app_types": list(app_types), "since": since, "ended": list(ended), "most": most}
+    """Each app's `sample` newest runs since then that count, by app, among its newest `looked_at`.
+
+    Those count that have one of the statuses and known tokens, up to `max_tokens`.
+    """
+    values = {
+        "app_types": list(app_types),
+        "since": since,
+        "statuses": list(statuses),
+        "max_tokens": max_tokens,
+        "sample": sample,
+        "looked_at": looked_at,
+    }
     rows = await fetch_all(connection, RecentCalls, RECENT_CALLS, scope, values)
     return {row.app_type: row for row in rows}

@@ -15,7 +15,7 @@ from db.queue import ask_for_admission
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
-from resolvers.estimates import DEFAULT_TOKENS, estimate_apps, estimated_tokens, mean_tokens, total_tokens
+from resolvers.estimates import estimate_apps, estimated_tokens, mean_tokens, recent_calls, total_tokens
 from resolvers.names import canonical, check_length, check_trimmed, own_site
 from resolvers.spending import Spending, admit
 
@@ -87,7 +87,7 @@ async def estimate_batch(
 ) -> BatchRow:
     """Store what one call per app and member would cost; it may be confirmed for `lifetime_seconds`.
 
-    Duplicates count once. The estimate of an app is from its own runs at the site in the last 30 days.
+    Duplicates count once. The estimate of an app is from its own newest calls at the site.
     Raises InvalidInput for an empty or oversized request, NotFound for a site out of scope.
     """
     site_id = own_site(caller.scope, site_id)
@@ -174,10 +174,8 @@ def spending_of(batch: BatchRow) -> Spending:
 
 async def tokens_of_calls(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, float]:
     """Tokens that one call of each of these apps is expected to use, by app; one named twice counts twice."""
-    means = await mean_tokens(connection, scope, list(dict.fromkeys(apps)))
-    return {
-        app: (means[app].mean if app in means else float(DEFAULT_TOKENS)) * apps.count(app) for app in apps
-    }
+    recent = await recent_calls(connection, scope, list(dict.fromkeys(apps)))
+    return {app: mean_tokens(recent[app]) * apps.count(app) for app in recent}
 
 
 def _distinct(values: Iterable[str], field: str) -> list[str]:

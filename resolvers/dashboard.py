@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 class Percentiles(NamedTuple):
-    """Latencies in milliseconds; None where no run has one."""
+    """Latencies in milliseconds, by the nearest rank; None where no run has one."""
 
     p50: float | None
     p95: float | None
@@ -186,7 +186,7 @@ def _reads(
                 bounds.update([day.start for day in days], [day.end for day in days])
             case "percentiles":
                 reads[block] = latency_percentiles(
-                    scope=scope, start=days[0].start, end=days[0].end, fractions=(0.5, 0.95, 0.99)
+                    scope=scope, start=days[0].start, end=days[0].end, percents=(50, 95, 99)
                 )
             case "apps":
                 reads[block] = usage_by_app(scope=scope, start=days[0].start, end=days[-1].end)

@@ -1,9 +1,7 @@
 """What calls would take: the mean, spread and cost of an app's own history, and the range of a batch's total.
 
-The total of many independent calls lies much closer to its mean than each call does, so its range is not that
-of a call times their number. Here it is the range in which the total falls in 8 of 10 cases if the calls are
-like the newest ones and independent of each other: the mean plus and minus 1.28 standard errors, of the calls
-and of a mean that is known from a sample only.
+The total of many calls lies much closer to its mean than each call does, so its range is not that of a call
+times their number: see `resolvers.margins`. Apps are taken to be independent of each other.
 """
 
 from __future__ import annotations
@@ -11,23 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from math import ceil, fsum
 from typing import Any
 
-from db.estimates import RecentCalls, recent_calls
+from db.estimates import RecentCalls
+from db.estimates import recent_calls as read_recent_calls
 from db.pool import Connection
-from db.rollups import MeanTokens, mean_tokens_by_app
 from db.scope import Scope
-from resolvers.run_logs import FINISHED
+from resolvers.margins import margin_of
+from resolvers.run_bounds import MAX_TOKENS
 
 HISTORY = timedelta(days=30)
 # What a call is taken to use where an app has no history.
 DEFAULT_TOKENS = 2_000
-# The newest runs of an app that say how calls differ and what they cost.
-SAMPLE = 200
-# Fewer say too little of how calls differ.
-SMALLEST_SAMPLE = 10
-# Of the normal distribution, a tenth lies above so many standard deviations.
-_TENTH = Decimal("1.2816")
+# What runs of these used is what a call uses: the app was called, and the call is over.
+CALLED = ("success", "failed", "timeout")
+# The newest calls of an app that say what it takes. Older ones say less of the next ones.
+SAMPLE = 1_000
+# Of all apps of a batch together; each app's share is no smaller than the smallest sample.
+SAMPLE_OF_ALL = 100_000
+# Among so many times the sample it is looked for, so that runs that do not count cannot make it slow.
+LOOKED_AT = 20
 _MILLION = Decimal(1_000_000)
 _SMALLEST = Decimal("0.0000000001")
 _WIDE = Context(prec=60)
@@ -38,37 +40,35 @@ async def estimate_apps(
 ) -> list[dict[str, Any]]:
     """What so many calls of each app are expected to take, as `app_estimates` of a batch has it.
 
-    The mean is of all runs of the last 30 days, the rest of the newest of them: p10 and p90 tokens and the
-    deviation of a call from the mean of those, and what those of known cost have cost. Money is a string of a
-    decimal; what is unknown is None.
+    All of it is of the app's newest calls of the last 30 days. Money is a string of a decimal; what is
+    unknown is None.
     """
-    apps = list(calls)
-    means = await mean_tokens(connection, scope, apps)
-    recent = await recent_calls(
+    recent = await recent_calls(connection, scope, list(calls))
+    return [
+        {"app_type": app, "calls": count, **_described(recent[app], count)} for app, count in calls.items()
+    ]
+
+
+async def recent_calls(
+    connection: Connection, scope: Scope, apps: Sequence[str]
+) -> Mapping[str, RecentCalls]:
+    """Each app's newest calls that have ended and whose tokens are known, by app."""
+    sample = min(SAMPLE, SAMPLE_OF_ALL // max(len(apps), 1))
+    return await read_recent_calls(
         connection,
         scope=scope,
         app_types=apps,
         since=datetime.now(UTC) - HISTORY,
-        ended=FINISHED,
-        most=SAMPLE,
+        statuses=CALLED,
+        max_tokens=MAX_TOKENS,
+        sample=sample,
+        looked_at=sample * LOOKED_AT,
     )
-    return [
-        {
-            "app_type": app,
-            "calls": count,
-            "mean_tokens": means[app].mean if app in means else float(DEFAULT_TOKENS),
-            "sample_size": means[app].sample_size if app in means else 0,
-            **_described(recent[app]),
-        }
-        for app, count in calls.items()
-    ]
 
 
-async def mean_tokens(connection: Connection, scope: Scope, apps: Sequence[str]) -> dict[str, MeanTokens]:
-    """Mean tokens of the runs of the last 30 days, by app; apps without runs are absent."""
-    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HISTORY
-    rows = await mean_tokens_by_app(connection, scope=scope, app_types=apps, since=since)
-    return {row.app_type: row for row in rows}
+def mean_tokens(recent: RecentCalls) -> float:
+    """What a call is expected to use."""
+    return fsum(recent.tokens) / len(recent.tokens) if recent.tokens else float(DEFAULT_TOKENS)
 
 
 def estimated_tokens(app_estimates: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -84,9 +84,9 @@ def total_tokens(app_estimates: Iterable[Mapping[str, Any]]) -> int:
 def tokens_range(app_estimates: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
     """Between what the tokens of all calls lie in 8 of 10 cases.
 
-    None where an app has fewer than 10 ended runs to judge by.
+    None where an app has fewer than 10 calls to judge by, and for batches of versions that judged otherwise.
     """
-    totals = _range(app_estimates, "mean_tokens", "tokens_deviation", "recent_calls")
+    totals = _range(app_estimates, "mean_tokens", "tokens_margin")
     return None if totals is None else (round(totals[0]), round(totals[1]))
 
 
@@ -101,38 +101,47 @@ def estimated_cost(app_estimates: Sequence[Mapping[str, Any]]) -> Decimal | None
 def cost_range(app_estimates: Sequence[Mapping[str, Any]]) -> tuple[Decimal, Decimal] | None:
     """Between what the cost of all calls lies in 8 of 10 cases, to ten decimal places.
 
-    None where an app has fewer than 10 ended runs of known cost to judge by.
+    None where an app has fewer than 10 calls of known cost to judge by.
     """
-    totals = _range(app_estimates, "mean_cost", "cost_deviation", "priced_calls")
+    totals = _range(app_estimates, "mean_cost", "cost_margin")
     return None if totals is None else (totals[0].quantize(_SMALLEST), totals[1].quantize(_SMALLEST))
 
 
 def _range(
-    app_estimates: Sequence[Mapping[str, Any]], mean: str, deviation: str, sample: str
+    app_estimates: Sequence[Mapping[str, Any]], mean: str, margin: str
 ) -> tuple[Decimal, Decimal] | None:
-    total = variance = Decimal()
+    total = squares = Decimal()
     for app in app_estimates:
-        # Batches of earlier versions have no spread.
-        size, spread, calls = app.get(sample) or 0, app.get(deviation), Decimal(app["calls"])
-        if size < SMALLEST_SAMPLE or spread is None:
+        if app.get(margin) is None:
             return None
-        total += calls * Decimal(app[mean])
-        variance += Decimal(spread) ** 2 * (calls + calls**2 / size)
-    margin = _TENTH * variance.sqrt()
-    return max(total - margin, Decimal()), total + margin
+        total += app["calls"] * Decimal(app[mean])
+        squares += Decimal(app[margin]) ** 2
+    together = squares.sqrt()
+    return max(total - together, Decimal()), total + together
 
 
-def _described(recent: RecentCalls) -> dict[str, Any]:
-    cost, deviation = recent.cost_sum, recent.cost_deviation
+def _described(recent: RecentCalls, calls: int) -> dict[str, Any]:
+    tokens, costs = recent.tokens or [], recent.costs or []
+    ascending = sorted(tokens)
+    margin = margin_of(costs, calls)
     return {
-        "recent_calls": recent.calls,
-        "p10_tokens": recent.p10_tokens,
-        "p90_tokens": recent.p90_tokens,
-        "tokens_deviation": recent.tokens_deviation,
-        "priced_calls": recent.priced_calls,
-        "mean_cost": None if cost is None else _money(_WIDE.divide(cost, recent.priced_calls)),
-        "cost_deviation": None if deviation is None else _money(deviation),
+        "mean_tokens": mean_tokens(recent),
+        "sample_size": len(tokens),
+        "recent_calls": len(tokens),
+        "p10_tokens": _at(ascending, 10),
+        "p90_tokens": _at(ascending, 90),
+        "tokens_margin": margin_of(tokens, calls),
+        "priced_calls": len(costs),
+        "mean_cost": _money(_WIDE.divide(recent.cost_sum, len(costs)))
+        if recent.cost_sum is not None
+        else None,
+        "cost_margin": None if margin is None else _money(Decimal(margin)),
     }
+
+
+def _at(ascending: Sequence[float], percent: int) -> float | None:
+    """The smallest value that so many percent of them do not pass."""
+    return ascending[ceil(percent * len(ascending) / 100) - 1] if ascending else None
 
 
 def _money(millionths: Decimal) -> str:

@@ -44,9 +44,14 @@ class StatusCount:
     calls: BigInt = strawberry.field(description="How many runs have it.")
 
 
-@strawberry.type(description="How long runs take, in milliseconds, at most 5 % off.")
+@strawberry.type(
+    description="How long runs take, in milliseconds: of the runs that have a latency, sorted by it, that of"
+    " the first run with which so many percent of them are reached (the nearest rank), to within 5 %. So it"
+    " is at most 5 % above the longest. What is shorter than a millisecond counts as 0. Null where no run has"
+    " a latency."
+)
 class LatencyPercentiles:
-    """Percentiles from the merged histogram; each is null where no run has a latency."""
+    """Percentiles from the merged histogram."""
 
     p50: float | None = strawberry.field(description="Half of the runs took at most this long.")
     p95: float | None = strawberry.field(description="95 % of the runs took at most this long.")

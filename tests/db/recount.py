@@ -26,7 +26,7 @@ SCOPES = (EVERY_SITE, Scope.of("north"), Scope.of("north", "east"), Scope(frozen
 BATCHES = [UUID(int=1), UUID(int=2)]
 JOBS = (None, 1, 2, 3, 4, 5)
 MODELS = (None, "", "small", "large")
-FRACTIONS = (0.0, 0.5, 0.95, 0.99, 1.0)
+PERCENTS = (0, 10, 50, 95, 99, 100)
 
 ANY_RUN = "SELECT id FROM biz.ai_run_logs ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
 
@@ -85,7 +85,7 @@ async def read(connection: Connection, scope: Scope, bounds: list[datetime]) -> 
         "batches": {
             tuple(row) for row in await batch_usage(connection, scope=scope, ids=BATCHES) if row.calls
         },
-        "percentiles": await connection.read(rollups.latency_percentiles(**whole, fractions=FRACTIONS)),
+        "percentiles": await connection.read(rollups.latency_percentiles(**whole, percents=PERCENTS)),
     }
 
 
@@ -107,7 +107,9 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
     status = "coalesce(status, ''), count(*), coalesce(sum(tokens_used), 0)"
     latencies = "count(latency_ms), coalesce(sum(latency_ms::bigint), 0)"
     whole = (bounds[0], bounds[-1])
-    percentiles = ", ".join(f"percentile_cont({f}) WITHIN GROUP (ORDER BY latency_ms)" for f in FRACTIONS)
+    timed = "array_agg(latency_ms ORDER BY latency_ms) FILTER (WHERE latency_ms IS NOT NULL)"
+    nearest_rank = "greatest(1, ceil(count(latency_ms) * {} / 100.0))::integer"
+    percentiles = ", ".join(f"({timed})[{nearest_rank.format(percent)}]" for percent in PERCENTS)
     cursor = await connection.execute(
         'SELECT DISTINCT app_type COLLATE "C" FROM biz.ai_run_logs'
         f" WHERE {seen} AND app_type <> '' ORDER BY 1",

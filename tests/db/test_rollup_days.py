@@ -148,7 +148,7 @@ def test_the_sums_are_not_planned_anew_each_time(filled: str, scope: Scope) -> N
                 span = {"scope": scope, "start": bounds[0], "end": bounds[-1]}
                 await connection.read(rollups.usage_by_period(scope=scope, bounds=bounds))
                 await connection.read(rollups.usage_by_app(**span))
-                await connection.read(rollups.latency_percentiles(**span, fractions=(0.5,)))
+                await connection.read(rollups.latency_percentiles(**span, percents=(50,)))
                 for by_app in (False, True):
                     await model_usage(connection, scope=scope, bounds=bounds, by_app=by_app)
             cursor = await connection.execute(

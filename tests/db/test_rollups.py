@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from db import rollups
 from db.connection import Connection
-from db.scope import EVERY_SITE, Scope
+from db.scope import EVERY_SITE
 from tests.db.recount import (
     BOUNDS,
     JOBS,
@@ -191,7 +191,54 @@ def test_percentiles_lie_within_five_percent(database: str) -> None:
         asyncio.run(check(database, bounds[:2], bounds))
 
 
-def test_budgets_and_estimates_read_the_same_numbers(database: str) -> None:
+latencies = st.one_of(
+    st.lists(st.one_of(st.integers(0, 20), st.integers(0, 2**31 - 1)), min_size=1, max_size=80),
+    # Equal values, and two far apart of which a straight line between them would show neither.
+    st.tuples(st.integers(0, 2**31 - 1), st.integers(1, 60)).map(lambda each: [each[0]] * each[1]),
+    st.integers(1, 40).map(lambda each: [10] * each + [10_000] * each),
+    st.just([round(10 * 1.4**n) for n in range(77)][:50] + [60_000] * 27),
+)
+
+
+def test_percentiles_are_those_of_the_nearest_rank_for_every_sample(database: str) -> None:
+    percents = (1, 10, 50, 90, 95, 99, 100)
+    tried = 0
+
+    async def shown() -> list[float | None]:
+        async with await Connection.connect(database) as connection:
+            day = {"start": BOUNDS[0][0], "end": BOUNDS[0][-1]}
+            return await connection.read(
+                rollups.latency_percentiles(scope=EVERY_SITE, **day, percents=percents)
+            )
+
+    @settings(
+        max_examples=40, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(latencies)
+    def follow(sample: list[int]) -> None:
+        nonlocal tried
+        with connect(database) as connection:
+            connection.execute("TRUNCATE biz.ai_run_logs")
+            connection.execute(
+                "INSERT INTO biz.ai_run_logs (site_id, app_type, status, latency_ms, created_at)"
+                " SELECT 'north', 'chat', 'success', unnest(%s::integer[]), %s",
+                (sample, NOW),
+            )
+        # As a reader of the schema would count it: in whole numbers, from the first run.
+        ranked = sorted(sample)
+        exact = [ranked[-(-percent * len(ranked) // 100) - 1] for percent in percents]
+        found = asyncio.run(shown())
+        assert found == [pytest.approx(value, rel=0.05) for value in exact]
+        assert all(value is not None and value <= 1.05 * ranked[-1] for value in found)
+        assert found == sorted(found, key=lambda value: value or 0)
+        tried += 1
+
+    follow()
+    assert tried >= 40
+
+
+def test_budgets_read_the_same_numbers(database: str) -> None:
     async def follow() -> None:
         async with await Connection.connect(database) as connection:
             starts = [NOW - timedelta(hours=2), NOW - timedelta(days=20), NOW]
@@ -201,13 +248,6 @@ def test_budgets_and_estimates_read_the_same_numbers(database: str) -> None:
                 1110,
                 100,
             ]
-            means = await rollups.mean_tokens_by_app(
-                connection,
-                scope=Scope.of("north"),
-                app_types=["chat", "none"],
-                since=NOW - timedelta(days=20),
-            )
-            assert means == [("chat", 370.0, 3)]
 
     with connect(database) as connection:
         for tokens, age in ((100, timedelta(0)), (10, timedelta(hours=1)), (1000, timedelta(days=9))):
