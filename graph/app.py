@@ -18,6 +18,7 @@ from db.errors import InvalidValue, ReadOnly, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
 from graph.auth import Gate
+from graph.bodies import BodyLimits
 from graph.compiled import CompiledExecutionContext
 from graph.config import Settings, load_settings
 from graph.context import Context
@@ -51,7 +52,12 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
         _context_maker(database, settings, gate),
         documents=settings.documents,
         explorer=explorer_page,
-        body_timeout_seconds=settings.body_timeout,
+        bodies=BodyLimits(
+            max_bytes=settings.max_body_bytes,
+            max_values=settings.max_body_values,
+            in_flight_bytes=settings.max_bodies_bytes,
+            seconds=settings.body_timeout,
+        ),
         draft_statuses=settings.draft_statuses,
     )
     app = Starlette(
@@ -83,7 +89,6 @@ def make_engine(settings: Settings) -> Engine:
         max_values=settings.max_values,
         max_text=settings.max_text,
         max_report_text=settings.max_report_text,
-        max_body_bytes=settings.max_body_bytes,
         timeout_seconds=settings.execution_timeout,
     )
     suggests = settings.suggestions and settings.introspection

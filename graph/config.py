@@ -105,6 +105,17 @@ class Settings(BaseSettings):
         default=10, description="How long the head of a request may take to arrive."
     )
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
+    max_body_values: int = Field(
+        default=100_000,
+        ge=1_000,
+        le=10_000_000,
+        description="How many JSON values a request body may hold; what stands in texts does not count.",
+    )
+    max_bodies_bytes: int = Field(
+        default=64_000_000,
+        ge=1_000_000,
+        description="How many bytes of unfinished request bodies one process keeps; above it 503.",
+    )
     body_timeout: Seconds = Field(
         default=30, description="How long the body of a request may take to arrive."
     )

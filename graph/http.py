@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from graph.bodies import Bodies, BodyLimits
 from graph.documents import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution import Engine, Result
@@ -41,7 +42,11 @@ class CallerContext(Protocol):
         """The operation is over, however it ended."""
 
 
+# Whether more than this of a request is left unread tells whether its connection can go on.
+SMALL_REST_BYTES = 16_384
+
 ContextT = TypeVar("ContextT", bound=CallerContext)
+T = TypeVar("T")
 
 
 class Head(NamedTuple):
@@ -50,14 +55,20 @@ class Head(NamedTuple):
     accept: bytes | None = None
     content_type: bytes | None = None
     content_encoding: bytes | None = None
-    content_length: int = 0
+    content_length: int | None = None
+    ends_unknown: bool = False
+
+    @property
+    def has_large_body(self) -> bool:
+        """Whether there may be more than is passed over for the next request's sake."""
+        return self.ends_unknown or (self.content_length or 0) > SMALL_REST_BYTES
 
 
 class GraphQLEndpoint(Generic[ContextT]):
     """Serves an engine over HTTP.
 
     `get_context` makes the resolvers' context from the connection; an `ApiError` it raises is the answer.
-    `explorer` makes the page for a browser. `body_timeout_seconds` is the time for the whole body to arrive.
+    It is called before anything of the body is read. `explorer` makes the page for a browser.
     """
 
     def __init__(
@@ -67,15 +78,14 @@ class GraphQLEndpoint(Generic[ContextT]):
         *,
         documents: DocumentStore | None = None,
         explorer: Callable[[Request], Response] | None = None,
-        body_timeout_seconds: float = 30.0,
+        bodies: BodyLimits | None = None,
         draft_statuses: bool = False,
     ) -> None:
         self._engine = engine
         self._get_context = get_context
         self._documents = documents or DocumentStore()
         self._explorer = explorer
-        self._max_body_bytes = engine.limits.max_body_bytes
-        self._body_timeout = body_timeout_seconds
+        self._bodies = Bodies(bodies or BodyLimits())
         self._replies = Replies(draft_statuses)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,26 +104,34 @@ class GraphQLEndpoint(Generic[ContextT]):
 
     async def _answer(self, method: str, head: Head, scope: Scope, receive: Receive) -> Reply:
         media = negotiate(head.accept)
+        unread = head.has_large_body
         try:
             if media is None:
                 message = f"Answers come as {MediaType.GRAPHQL_RESPONSE} or {MediaType.JSON}."
                 raise refusal(ErrorCode.NOT_ACCEPTABLE, message)
             if method not in ("POST", "GET", "HEAD"):
                 raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Use POST, or GET for queries.")
-            if method == "POST":
-                self._check_body(head)
-                parameters = parameters_of_body(await self._body(receive))
-            else:
-                parameters = parameters_of_url(scope["query_string"])
-            with ClientWatch(receive):
-                result = await self._in_time(self._run(parameters, scope, reads_only=method != "POST"))
+            # First, so that a stranger's body costs nothing.
+            context = await self._in_time(self._get_context(HTTPConnection(scope)))
+            try:
+                if method == "POST":
+                    self._check_body(head)
+                    parameters = parameters_of_body(await self._bodies.received(receive))
+                    unread = False
+                else:
+                    parameters = parameters_of_url(scope["query_string"])
+                with ClientWatch(receive):
+                    result = await self._in_time(self._run(parameters, context, reads_only=method != "POST"))
+            finally:
+                context.close()
             return self._replies.executed(result, media)
         except ClientGone:
             raise
         except Exception as error:
-            return self._refused(self._engine.errors.unexpected(error), method, media or MediaType.JSON)
+            refused = self._engine.errors.unexpected(error)
+            return self._refused(refused, method, media or MediaType.JSON, unread=unread)
 
-    async def _in_time(self, operation: Awaitable[Result]) -> Result:
+    async def _in_time(self, operation: Awaitable[T]) -> T:
         seconds = self._engine.limits.timeout_seconds
         deadline = asyncio.timeout(seconds)
         try:
@@ -125,19 +143,15 @@ class GraphQLEndpoint(Generic[ContextT]):
             message = f"The operation took longer than {seconds:g} s."
             raise refusal(ErrorCode.EXECUTION_TIMEOUT, message) from None
 
-    async def _run(self, parameters: Parameters, scope: Scope, *, reads_only: bool) -> Result:
-        context = await self._get_context(HTTPConnection(scope))
+    async def _run(self, parameters: Parameters, context: ContextT, *, reads_only: bool) -> Result:
         engine = self._engine
-        try:
-            query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
-            prepared = engine.prepare(
-                query, parameters.operation_name, may_introspect=context.allow_introspection
-            )
-            if reads_only and prepared.operation_type is OperationType.MUTATION:
-                raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Mutations are sent with POST.")
-            result = await engine.execute(prepared, parameters.variables, context)
-        finally:
-            context.close()
+        query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
+        prepared = engine.prepare(
+            query, parameters.operation_name, may_introspect=context.allow_introspection
+        )
+        if reads_only and prepared.operation_type is OperationType.MUTATION:
+            raise refusal(ErrorCode.METHOD_NOT_ALLOWED, "Mutations are sent with POST.")
+        result = await engine.execute(prepared, parameters.variables, context)
         if parameters.extensions is not None and parameters.extensions.get("cost") is True:
             cost = {
                 "requested": engine.cost(prepared, parameters.variables or {}),
@@ -146,12 +160,12 @@ class GraphQLEndpoint(Generic[ContextT]):
             result["extensions"] = result.get("extensions", {}) | {"cost": cost}
         return result
 
-    def _refused(self, refused: RequestRefused, method: str, media: MediaType) -> Reply:
+    def _refused(self, refused: RequestRefused, method: str, media: MediaType, *, unread: bool) -> Reply:
         self._engine.errors.log_refusal(refused.errors)
         extra: list[tuple[bytes, bytes]] = []
         if refused.code is ErrorCode.METHOD_NOT_ALLOWED:
             extra.append(ALLOW_POST if method in ("GET", "HEAD") else ALLOW)
-        if refused.code in LEFT_UNREAD:
+        if unread or refused.code in LEFT_UNREAD:
             extra.append(CLOSE)
         return self._replies.refused(refused, media, *extra)
 
@@ -159,40 +173,13 @@ class GraphQLEndpoint(Generic[ContextT]):
         if not is_json(head.content_type) or head.content_encoding not in (None, b"identity"):
             message = "Send the parameters as application/json in UTF-8, not compressed."
             raise refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
-        if head.content_length > self._max_body_bytes:
-            raise self._too_large()
-
-    async def _body(self, receive: Receive) -> bytes:
-        try:
-            async with asyncio.timeout(self._body_timeout):
-                return await self._received(receive)
-        except TimeoutError:
-            raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
-
-    async def _received(self, receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise self._too_large()
-            chunks.append(chunk)
-            more = message.get("more_body", False)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _too_large(self) -> RequestRefused:
-        message = f"A body may be at most {self._max_body_bytes} bytes long."
-        return refusal(ErrorCode.PAYLOAD_TOO_LARGE, message, maximum=self._max_body_bytes)
+        self._bodies.check_length(head.content_length)
 
 
 def _head(scope: Scope) -> Head:
     accept = content_type = content_encoding = None
-    content_length = 0
+    content_length: int | None = None
+    ends_unknown = False
     headers: Any = scope["headers"]
     for name, value in headers:
         if name == b"accept":
@@ -204,4 +191,6 @@ def _head(scope: Scope) -> Head:
             content_encoding = value.lower()
         elif name == b"content-length" and value.isdigit() and len(value) < 20:
             content_length = int(value)
-    return Head(accept, content_type, content_encoding, content_length)
+        elif name in (b"transfer-encoding", b"expect"):
+            ends_unknown = True
+    return Head(accept, content_type, content_encoding, content_length, ends_unknown)

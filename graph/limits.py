@@ -84,7 +84,6 @@ class Limits:
     """Characters of a text in a request, where its place says no other number."""
     max_report_text: int = 1_000_000
     """Characters of a prompt, a response or an error message that is reported."""
-    max_body_bytes: int = 1_048_576
     timeout_seconds: float = 30.0
 
 

@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Route
 from strawberry.scalars import JSON
 
+from graph.bodies import BodyLimits
 from graph.errors import ApiError, ErrorCode, ErrorFormatter
 from graph.execution import Engine
 from graph.http import GraphQLEndpoint
@@ -318,7 +319,7 @@ def served(log: Path, **options: Any) -> Iterator[Served]:
 
 def serve(listener: socket.socket, options: dict[str, Any]) -> None:
     """Serve the API as `runglass serve` does."""
-    app = build_app(body_timeout_seconds=options.pop("body_seconds", 30))
+    app = build_app(bodies=BodyLimits(seconds=options.pop("body_seconds", 30)))
     limits = ConnectionLimits(**options)
     config = ServerConfig(
         app,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -54,6 +56,12 @@ class Connection:
         """Whether the server resets the connection within this time; nothing is read meanwhile."""
         watch = select.poll()
         watch.register(self.socket, 0)
+        return bool(watch.poll(seconds * 1_000))
+
+    def has_answer(self, seconds: float = 0.5) -> bool:
+        """Whether an answer has begun to come within this time."""
+        watch = select.poll()
+        watch.register(self.socket, select.POLLIN)
         return bool(watch.poll(seconds * 1_000))
 
     def reset(self) -> None:
@@ -108,3 +116,14 @@ def request(
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def status_by_urllib(address: str, body: bytes | Iterable[bytes], headers: dict[str, str]) -> int:
+    """The status of a POST by Python's own client, which sends its whole body before it reads the answer."""
+    asked = urllib.request.Request(address, body, headers)  # type: ignore[arg-type]  # noqa: S310
+    try:
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from starlette.requests import HTTPConnection
 
+from graph.bodies import BodyLimits
 from graph.limits import Limits
 from graph.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig
 from tests.http.server import Context, build_app, build_engine, code_of, send
@@ -152,7 +153,9 @@ def test_a_body_that_does_not_arrive_is_408() -> None:
         await asyncio.Event().wait()
 
     reply = send(
-        build_app(body_timeout_seconds=0.05), content=never(), headers={"content-type": "application/json"}
+        build_app(bodies=BodyLimits(seconds=0.05)),
+        content=never(),
+        headers={"content-type": "application/json"},
     )
     assert (reply.status_code, code_of(reply)) == (408, "REQUEST_TIMEOUT")
     assert reply.headers["connection"] == "close"

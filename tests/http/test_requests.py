@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse
 
+from graph.bodies import BodyLimits
 from graph.errors import ApiError, ErrorCode
-from graph.limits import Limits
-from tests.http.server import Context, build_app, build_engine, code_of, send
+from tests.http.server import Context, build_app, code_of, send
 
 NEW = "application/graphql-response+json"
 OLD = "application/json"
@@ -244,7 +244,7 @@ def test_every_answer_is_private_and_not_sniffed() -> None:
 
 
 def small_app() -> Any:
-    return build_app(build_engine(Limits(max_body_bytes=1_000)))
+    return build_app(bodies=BodyLimits(max_bytes=1_000))
 
 
 def test_a_long_body_is_413_by_its_declared_length() -> None:
