@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, LiteralString
 
 import procrastinate
 import psycopg
@@ -30,9 +31,12 @@ _SIGNS_OF_LIFE_PER_LEASE = 3
 _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
 _TRUSTED_SECONDS = 1.0
+# How long the end of a job is said again while the database is away, in steps; then the lease brings it back.
+_PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
 
-# Tells whether the engine's job has been ended with what the job has written.
+# Tells whether nothing is left to be said of the engine's job: it was ended with what the job has written, or
+# it is somebody else's by now.
 RunJob = Callable[[int, str, int], Awaitable[bool]]
 Admit = Callable[[], Awaitable[None]]
 
@@ -45,8 +49,20 @@ class _AlwaysAgain(procrastinate.BaseRetryStrategy):
         return procrastinate.RetryDecision(retry_in={"seconds": 0 if interrupted else _RETRY_SECONDS})
 
 
+_FINISH: LiteralString = """
+DELETE FROM procrastinate.procrastinate_jobs WHERE id = %(job_id)s AND worker_id = %(worker_id)s"""
+
+_GIVE_BACK: LiteralString = """
+SELECT procrastinate.procrastinate_retry_job_v2(id, coalesce(%(retry_at)s, now()), NULL, NULL, NULL)
+FROM procrastinate.procrastinate_jobs
+WHERE id = %(job_id)s AND worker_id = %(worker_id)s AND status = 'doing'"""
+
+
 class _EngineJobs(JobManager):
-    """Leaves out the end of jobs that have been ended already, here or by a worker that took them over."""
+    """Ends only what is still this worker's: what was taken from it is another one's to end.
+
+    The engine itself ends a job by its number alone, whoever runs it, and once.
+    """
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
         super().__init__(connector)
@@ -56,22 +72,24 @@ class _EngineJobs(JobManager):
         if job.id in self.ended:
             self.ended.discard(job.id)
             return
-        with _unless_gone():
-            await super().finish_job(job, status, delete_job)
+        await self._say(_FINISH, job_id=job.id, worker_id=job.worker_id)
 
-    async def retry_job(self, job: jobs.Job, *args: Any, **options: Any) -> None:
-        with _unless_gone():
-            await super().retry_job(job, *args, **options)
+    async def retry_job(
+        self, job: jobs.Job, retry_at: datetime | None = None, *args: Any, **options: Any
+    ) -> None:
+        await self._say(_GIVE_BACK, job_id=job.id, worker_id=job.worker_id, retry_at=retry_at)
 
-
-@contextlib.contextmanager
-def _unless_gone() -> Generator[None, None, None]:
-    try:
-        yield
-    except exceptions.ConnectorException as error:
-        # The functions of the engine raise so where a job is no longer there.
-        if not isinstance(error.__cause__, psycopg.errors.RaiseException):
-            raise
+    async def _say(self, statement: LiteralString, **values: Any) -> None:
+        for pause in (*_PATIENCE, None):
+            try:
+                return await self.connector.execute_query_async(statement, **values)
+            except exceptions.ConnectorException as error:
+                if isinstance(error.__cause__, psycopg.errors.RaiseException):
+                    # The functions of the engine raise so where a job is no longer there.
+                    return None
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
 
 
 class JobEngine:

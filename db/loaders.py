@@ -21,6 +21,7 @@ from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
 from db.budget import BudgetRow, get_budgets
 from db.budget_events import BudgetEventRow, get_events
 from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
+from db.circuits import CircuitWaitRow, waits_of_jobs
 from db.keyset import Page, PageRequest
 from db.model_prices import ModelPriceRow, get_prices
 from db.pool import Connection, Database
@@ -129,6 +130,11 @@ class Loaders:
     def trigger_jobs(self) -> Loader[int, TriggerJobRow]:
         """Jobs by id."""
         return self._by_id("trigger_jobs", get_trigger_jobs)
+
+    @property
+    def circuit_waits(self) -> Loader[int, CircuitWaitRow]:
+        """What a job waits for that an open circuit keeps back, by job id."""
+        return self._by_id("circuit_waits", waits_of_jobs)
 
     @property
     def batches(self) -> Loader[UUID, BatchRow]:

@@ -7,7 +7,7 @@ runglass.run_external_ids, and procrastinate's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -56,7 +56,10 @@ START_JOB = SiteStatement(
         )
         RETURNING started.id, event_type, member_id::text AS member, payload, batch_id, place.app_types
     ), hold AS (
-        UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM job WHERE queue.job_id = job.id
+        UPDATE runglass.job_queue AS queue SET holder = %(holder)s, waits_for = NULL,
+            lease_until = now() + interval '1 second'
+                * (%(lease_seconds)s::float8[])[array_position(%(apps)s::text[], queue.app_types[1])]
+        FROM job WHERE queue.job_id = job.id
     ), batch AS (
         UPDATE runglass.batches AS batch SET status = 'running', started_at = now() FROM job
         WHERE batch.id = job.batch_id AND batch.status = 'confirmed'
@@ -115,11 +118,12 @@ async def start_job(
     target: tuple[int, int, UUID],
     site_id: str,
     external_id: str,
-    app_types: Sequence[str],
+    leases: Mapping[str, float],
 ) -> StartedRow | None:
     """Start a job (its id, the engine's id of it, and the holder) and its first call; None where not plain.
 
-    `app_types` are the apps that this worker can call. Without a row nothing has changed: see `hold_job`.
+    `leases` says of each app that this worker can call how many seconds a call of it may take. Without a row
+    nothing has changed: see `hold_job`.
     """
     job_id, engine_id, holder = target
     values = {
@@ -128,7 +132,8 @@ async def start_job(
         "holder": holder,
         "site_id": site_id,
         "external_id": external_id,
-        "apps": list(app_types),
+        "apps": list(leases),
+        "lease_seconds": list(leases.values()),
     }
     return await fetch_one(connection, StartedRow, START_JOB, scope, values)
 

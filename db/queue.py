@@ -2,7 +2,7 @@
 
 The engine takes jobs by priority and age, whosever they are; so it is only given as many jobs of a site as
 may run at once, and gets the next one when one has ended. Jobs wait here from the transaction that made them.
-Tables: runglass.job_queue, runglass.site_turns, runglass.batches, and procrastinate's.
+Tables: runglass.job_queue, runglass.site_turns, runglass.batches, runglass.app_circuits, and procrastinate's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
+from db.circuits import BLOCKS, WAIT_ENDS
 from db.pool import Connection, fetch_all, fetch_count, fetch_plain
 from db.scope import EVERY_SITE, Scope, SiteStatement
 
@@ -25,7 +26,11 @@ BATCH_PAGE = 1000
 
 
 class WaitingRow(NamedTuple):
-    """A job that waits for its turn. `site_admitted` counts its site's jobs that were given to the engine."""
+    """A job that waits for its turn. `site_admitted` counts its site's jobs that were given to the engine.
+
+    `passes_circuits` is one that is to end, because it was stopped or has waited too long for an app. Of a
+    job that has called apps before it had to wait, `app_types` is the next one alone.
+    """
 
     job_id: int
     site_id: str
@@ -33,6 +38,7 @@ class WaitingRow(NamedTuple):
     rank: int
     site_admitted: int
     site_turn: int
+    passes_circuits: bool = False
 
 
 class AppCountRow(NamedTuple):
@@ -118,7 +124,7 @@ QUEUE_PAGE = SiteStatement(
 
 # Steps from lane to lane (site and chain) along the index instead of reading everything that waits; and a
 # lane that cannot run now holds up no other.
-LIST_WAITING: LiteralString = """
+LIST_WAITING: LiteralString = f"""
 WITH RECURSIVE lane AS (
     (
         SELECT site_id, app_types FROM runglass.job_queue
@@ -134,17 +140,21 @@ WITH RECURSIVE lane AS (
     SELECT site_id, count(*)::integer AS jobs FROM runglass.job_queue WHERE engine_id IS NOT NULL
     GROUP BY site_id
 )
-SELECT waiting.job_id, lane.site_id, lane.app_types, waiting.rank, coalesce(admitted.jobs, 0),
-    coalesce(turns.turn, 0)
+SELECT queue.job_id, lane.site_id,
+    CASE WHEN queue.waits_for IS NULL THEN lane.app_types ELSE ARRAY[queue.waits_for] END,
+    queue.rank, coalesce(admitted.jobs, 0), coalesce(turns.turn, 0),
+    queue.cancel_requested OR EXISTS (
+        SELECT FROM runglass.app_circuits AS circuit WHERE {BLOCKS} AND {WAIT_ENDS} <= now()
+    )
 FROM lane
 LEFT JOIN admitted USING (site_id)
 LEFT JOIN runglass.site_turns AS turns USING (site_id)
 CROSS JOIN LATERAL (
-    SELECT job_id, rank FROM runglass.job_queue
+    SELECT job_id, app_types, rank, waits_for, queued_at, cancel_requested FROM runglass.job_queue
     WHERE engine_id IS NULL AND site_id = lane.site_id AND app_types = lane.app_types
     ORDER BY rank, job_id LIMIT greatest(0, %(site_limit)s - coalesce(admitted.jobs, 0))
-) AS waiting
-WHERE lane.app_types <@ %(apps)s::text[] AND lane.app_types <> '{}'"""
+) AS queue
+WHERE lane.app_types <@ %(apps)s::text[] AND lane.app_types <> '{{}}'"""
 
 COUNT_ADMITTED_BY_APP: LiteralString = """
 SELECT app_type, count(DISTINCT job_id)::integer
@@ -175,34 +185,6 @@ SELECT site_id, nextval('runglass.turn') FROM (
     SELECT site_id FROM admitted GROUP BY site_id ORDER BY max(id)
 ) AS served
 ON CONFLICT (site_id) DO UPDATE SET turn = excluded.turn"""
-
-# Locked and looked at again, so that of two rescuers one gives a job back, and only of a worker that is gone.
-GIVE_BACK_STALLED: LiteralString = """
-SELECT procrastinate.procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM (
-    SELECT job.id FROM procrastinate.procrastinate_jobs AS job
-    WHERE job.status = 'doing' AND NOT EXISTS (
-        SELECT FROM procrastinate.procrastinate_workers AS worker
-        WHERE worker.id = job.worker_id
-          AND worker.last_heartbeat >= now() - %(lease)s * interval '1 second'
-    )
-    FOR UPDATE OF job SKIP LOCKED
-) AS stalled"""
-
-# What the engine no longer has (it ended there without having ended here) goes back to the queue.
-READMIT_LOST: LiteralString = """
-UPDATE runglass.job_queue AS queue SET engine_id = NULL
-WHERE engine_id IS NOT NULL AND NOT EXISTS (
-    SELECT FROM procrastinate.procrastinate_jobs AS engine
-    WHERE engine.id = queue.engine_id AND engine.status IN ('todo', 'doing')
-)"""
-
-# Jobs that somebody else has taken or ended since.
-FORGET_TAKEN = SiteStatement(
-    """
-    DELETE FROM runglass.job_queue AS queue WHERE engine_id IS NULL AND NOT EXISTS (
-        SELECT FROM biz.ai_trigger_jobs AS job WHERE job.id = queue.job_id AND job.status = 'pending'
-    ) AND {scope}"""
-)
 
 GET_PLACES = SiteStatement("SELECT job_id FROM runglass.job_queue WHERE job_id = ANY(%(ids)s) AND {scope}")
 
@@ -285,14 +267,6 @@ async def admit_jobs(connection: Connection, *, job_ids: Sequence[int]) -> None:
     """Give jobs to the engine, which runs those of one rank in this order."""
     rows = await fetch_plain(connection, EngineIdRow, GIVE_TO_ENGINE, {"ids": list(job_ids)})
     await connection.execute(MARK_ADMITTED, {"engine_ids": [row.engine_id for row in rows]})
-
-
-async def give_back_stalled(connection: Connection, *, lease_seconds: float) -> int:
-    """Have the jobs of workers that gave no sign of life for so long run again; gives how many."""
-    cursor = await connection.execute(GIVE_BACK_STALLED, {"lease": lease_seconds})
-    await connection.execute(READMIT_LOST)
-    await connection.execute(FORGET_TAKEN.sql(EVERY_SITE))
-    return cursor.rowcount
 
 
 async def get_places(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> set[int]:

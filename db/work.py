@@ -1,9 +1,9 @@
 """What a worker reads and writes while it runs a job.
 
 Every write of an execution is made under its hold on the job (`holder` of runglass.job_queue): whoever lost
-the hold, because its worker was taken for dead, writes nothing more.
-Tables: runglass.job_queue, runglass.app_circuits, runglass.installation, runglass.batches,
-biz.ai_trigger_jobs, biz.ai_run_logs, runglass.run_external_ids.
+the hold, because its worker was taken for dead or a step outlived its lease, writes nothing more.
+Tables: runglass.job_queue, runglass.installation, runglass.batches, biz.ai_trigger_jobs, biz.ai_run_logs,
+runglass.run_external_ids.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class HoldRow(NamedTuple):
     batch_id: UUID | None
     # The run whose answer is the first app's input, where the job goes on with what another has begun.
     input_run_id: int | None = None
+    # How often it was taken from a worker that did not move it.
+    rescues: int = 0
 
 
 class EarlierRunRow(NamedTuple):
@@ -65,13 +67,6 @@ class AnswerRow(NamedTuple):
     response_text: str | None
 
 
-class CircuitRow(NamedTuple):
-    """Whether an app may be called, and whether its last call was a fault."""
-
-    allows: bool
-    has_failed: bool
-
-
 class InstallationRow(NamedTuple):
     """This installation."""
 
@@ -88,9 +83,11 @@ HOLD_JOB = SiteStatement(
         SELECT job_id, holder FROM runglass.job_queue
         WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s FOR UPDATE
     ), hold AS (
-        UPDATE runglass.job_queue AS queue SET holder = %(holder)s FROM before
-        WHERE queue.job_id = before.job_id
-        RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested
+        UPDATE runglass.job_queue AS queue SET holder = %(holder)s, waits_for = NULL,
+            lease_until = now() + %(lease_seconds)s * interval '1 second'
+        FROM before WHERE queue.job_id = before.job_id
+        RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested,
+            queue.rescues
     ), job AS (
         UPDATE biz.ai_trigger_jobs SET status = 'running', started_at = coalesce(started_at, now())
         FROM before
@@ -99,13 +96,17 @@ HOLD_JOB = SiteStatement(
         RETURNING id, event_type, member_id::text, payload, batch_id, input_run_id
     )
     SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload,
-        batch_id, input_run_id
+        batch_id, input_run_id, rescues
     FROM hold LEFT JOIN job ON true"""
 )
 
 CHECK_HOLD: LiteralString = """
 SELECT cancel_requested FROM runglass.job_queue
 WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
+
+RENEW_LEASE: LiteralString = """
+UPDATE runglass.job_queue SET lease_until = now() + %(lease_seconds)s * interval '1 second'
+WHERE job_id = %(job_id)s"""
 
 END_JOB = SiteStatement(
     """
@@ -165,31 +166,6 @@ FINISH_RUN = SiteStatement(
     column="run.site_id",
 )
 
-# Whether the app may be called, and whether it has failed of late. Where the circuit's time is up, one caller
-# may try, and the others wait on.
-CHECK_CIRCUIT: LiteralString = """
-WITH probe AS (
-    UPDATE runglass.app_circuits SET opened_until = now() + %(probe_seconds)s * interval '1 second'
-    WHERE app_type = %(app_type)s AND opened_until <= now()
-    RETURNING app_type
-)
-SELECT
-    EXISTS (SELECT FROM probe) OR NOT EXISTS (
-        SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s AND opened_until IS NOT NULL
-    ),
-    EXISTS (SELECT FROM runglass.app_circuits WHERE app_type = %(app_type)s)"""
-
-CLOSE_CIRCUIT: LiteralString = """
-DELETE FROM runglass.app_circuits WHERE app_type = %(app_type)s"""
-
-COUNT_FAILURE: LiteralString = """
-INSERT INTO runglass.app_circuits AS circuit (app_type, failures, opened_until)
-VALUES (%(app_type)s, 1, CASE WHEN %(limit)s <= 1 THEN now() + %(open_seconds)s * interval '1 second' END)
-ON CONFLICT (app_type) DO UPDATE SET
-    failures = circuit.failures + 1,
-    opened_until = CASE WHEN circuit.failures + 1 >= %(limit)s
-        THEN now() + %(open_seconds)s * interval '1 second' END"""
-
 START_BATCH = SiteStatement(
     """
     UPDATE runglass.batches SET status = 'running', started_at = now()
@@ -204,10 +180,10 @@ async def get_installation(connection: Connection) -> UUID:
 
 
 async def hold_job(
-    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, holder: UUID
+    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, holder: UUID, lease_seconds: float
 ) -> HoldRow | None:
     """Hold a job and mark it as running; None where it has left the queue or got another engine's job."""
-    values = {"job_id": job_id, "engine_id": engine_id, "holder": holder}
+    values = {"job_id": job_id, "engine_id": engine_id, "holder": holder, "lease_seconds": lease_seconds}
     return await fetch_one(connection, HoldRow, HOLD_JOB, scope, values)
 
 
@@ -226,6 +202,11 @@ class HoldCheck:
 async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
     """Ask for the hold, within the transaction whose writes depend on it."""
     return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
+
+
+async def renew_lease(connection: Connection, *, job_id: int, lease_seconds: float) -> None:
+    """Say how long the next step of an execution may take. Only under its hold."""
+    await connection.execute(RENEW_LEASE, {"job_id": job_id, "lease_seconds": lease_seconds})
 
 
 async def end_job(
@@ -287,20 +268,3 @@ async def start_run(connection: Connection, *, scope: Scope, run: dict[str, Any]
 async def finish_run(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> None:
     """Write what came of a call. `values` are the parameters of `FINISH_RUN`."""
     await connection.execute(FINISH_RUN.sql(scope), {**values, **scope.parameters()})
-
-
-async def check_circuit(connection: Connection, *, app_type: str, probe_seconds: float) -> CircuitRow:
-    """Whether an app may be called; while its circuit is open, no, but for one probe after its time."""
-    values = {"app_type": app_type, "probe_seconds": probe_seconds}
-    return (await fetch_plain(connection, CircuitRow, CHECK_CIRCUIT, values))[0]
-
-
-async def close_circuit(connection: Connection, *, app_type: str) -> None:
-    """Say that the app works: its failures are forgotten."""
-    await connection.execute(CLOSE_CIRCUIT, {"app_type": app_type})
-
-
-async def count_failure(connection: Connection, *, app_type: str, limit: int, open_seconds: float) -> None:
-    """Say that the app did not work; at `limit` in a row its circuit opens for so long."""
-    values = {"app_type": app_type, "limit": limit, "open_seconds": open_seconds}
-    await connection.execute(COUNT_FAILURE, values)

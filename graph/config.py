@@ -94,6 +94,24 @@ class Settings(BaseSettings):
     worker_grace: Seconds = Field(
         default=20, description="How long a worker that is told to stop waits for the jobs it runs."
     )
+    job_time_limit: float = Field(
+        default=3_600,
+        gt=0,
+        le=604_800,
+        description="How long the calls of one job may take together, whatever its apps' own times are.",
+    )
+    job_rescues: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="How often a job goes to another worker, because one was lost with it, before it fails.",
+    )
+    circuit_wait: float = Field(
+        default=900,
+        ge=0,
+        le=604_800,
+        description="How long jobs wait for an app whose circuit is open, before they end as circuit_open.",
+    )
     execution_timeout: Seconds = Field(default=15, description="How long one operation may take.")
     max_head_bytes: int = Field(
         default=16_384,

@@ -17,8 +17,9 @@ from graph.apps_file import load_apps
 from graph.config import Settings, environment
 from graph.migrating import prepare_store
 from graph.start_lines import log_start
+from resolvers.admission import Admission
 from resolvers.apps import App, AppClient
-from resolvers.work import Runner
+from resolvers.work import Limits, Runner
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +75,13 @@ async def work(settings: Settings, apps: dict[str, App], stop: asyncio.Event) ->
         runner = await _runner(settings, apps, database, client, stop)
         if runner is None:
             return
+        admission = Admission(database, apps, settings.site_concurrency, settings.worker_lease, runner.freed)
         side = [
-            asyncio.create_task(runner.keep_admitting()),
-            asyncio.create_task(runner.keep_rescuing(settings.worker_lease)),
+            asyncio.create_task(admission.keep_admitting()),
+            asyncio.create_task(admission.keep_rescuing()),
         ]
         log.info("working for %s", ", ".join(sorted(apps)) or "no app")
-        await _engine(settings, runner).run(stop)
+        await _engine(settings, runner, admission).run(stop)
     finally:
         for task in side:
             task.cancel()
@@ -96,14 +98,23 @@ async def _runner(
         try:
             async with database.connection() as connection:
                 installation = await get_installation(connection)
-            return Runner(database, client, apps, settings.site_concurrency, installation)
+            return Runner(database, client, apps, installation, _limits(settings))
         except Unavailable as error:
             log.warning("the worker waits: %s", error)
             await asyncio.sleep(_WAIT_SECONDS)
     return None
 
 
-def _engine(settings: Settings, runner: Runner) -> JobEngine:
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        job_seconds=settings.job_time_limit,
+        margin_seconds=settings.worker_lease,
+        wait_seconds=settings.circuit_wait,
+        rescues=settings.job_rescues,
+    )
+
+
+def _engine(settings: Settings, runner: Runner, admission: Admission) -> JobEngine:
     return JobEngine(
         settings.dsn,
         settings.pool,
@@ -111,5 +122,5 @@ def _engine(settings: Settings, runner: Runner) -> JobEngine:
         lease_seconds=settings.worker_lease,
         grace_seconds=settings.worker_grace,
         run_job=runner.run_job,
-        admit=runner.admit,
+        admit=admission.admit,
     )

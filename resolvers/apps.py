@@ -93,13 +93,16 @@ class AppClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def call(self, app: App, request: dict[str, Any], idempotency_key: str) -> Answer:
+    async def call(
+        self, app: App, request: dict[str, Any], idempotency_key: str, *, seconds: float
+    ) -> Answer:
         """The app's answer; faults (no connection, no time, 5xx, malformed) are answers too, not exceptions.
 
-        A fault is repeated with the same idempotency key, within the app's retries and budget.
+        A fault is repeated with the same idempotency key, within the app's retries and budget, and in no more
+        than `seconds`.
         """
         body = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-        deadline = time.monotonic() + app.budget
+        deadline = time.monotonic() + min(app.budget, seconds)
         attempt = 0
         while True:
             made = await self._attempt(app, body, idempotency_key, deadline)

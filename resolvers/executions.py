@@ -49,7 +49,7 @@ class Call:
     app: App
     key: str
     request: dict[str, Any]
-    # Whether a success has failures to make good.
+    # Whether an answer has failures to make good: an app that says of a job that it failed works.
     closes_circuit: bool
     # The row, by its id and time of creation; None where a former execution has made it.
     run: tuple[int, datetime] | None = None
@@ -84,7 +84,7 @@ def values_of(answer: Answer) -> dict[str, Any]:
 
 def values_of_end(execution: Execution, call: Call, answer: Answer) -> dict[str, Any] | None:
     """What FINISH_JOB writes, where this answer ends the job and tells nothing of the app's circuit."""
-    if call.run is None or answer.is_fault or (answer.status == "success" and call.closes_circuit):
+    if call.run is None or answer.is_fault or call.closes_circuit:
         return None
     ended = after(execution, answer, cancelled=False)
     status = end_of(ended)

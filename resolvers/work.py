@@ -11,17 +11,16 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
-from db import batches, plain_jobs, queue
+from db import circuits, plain_jobs, queue
 from db import work as store
 from db.errors import StatementTimeout, Unavailable
 from db.pool import Connection, Database
 from db.repeats import Repeats
 from db.scope import Scope
 from db.work import EarlierRunRow, HoldRow
-from resolvers.admission import choose_next
 from resolvers.apps import Answer, App, AppClient
 from resolvers.chains import call_key
 from resolvers.executions import (
@@ -43,7 +42,6 @@ ResultT = TypeVar("ResultT")
 
 # How long an answer is kept in hand while the database is away, in steps; after that the call is repeated.
 _PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-_ADMISSION_SECONDS = 0.05
 
 
 class AppsMissing(Exception):
@@ -51,53 +49,68 @@ class AppsMissing(Exception):
 
 
 class HoldLost(Exception):
-    """Another worker has taken the job over, since this one gave no sign of life; nothing more is written."""
+    """The job was taken from this worker, which gave no sign of life or did not move it."""
 
 
 # A job: its id, its site, the engine's id of it, and who runs it.
 Target = tuple[int, str, int, UUID]
 
 
+class Limits(NamedTuple):
+    """How long what may take, in seconds, and how often a job is taken from workers before it is given up."""
+
+    # Of a job from its first call to its end, whatever its apps may take.
+    job_seconds: float = 3600.0
+    # For all that is not a call: the statements of a step, and to try them again while the database is away.
+    margin_seconds: float = 30.0
+    # Of waiting for an app whose circuit is open.
+    wait_seconds: float = 900.0
+    rescues: int = 5
+
+
 @dataclass(slots=True)
 class Runner:
-    """Runs jobs of one process. `site_limit` is how many jobs of one site may run at once, on all workers."""
+    """Runs jobs of one process."""
 
     database: Database
     client: AppClient
     apps: Mapping[str, App]
-    site_limit: int
     installation: UUID
-    # Set whenever a place has come free, so that `keep_admitting` fills it.
+    limits: Limits = Limits()  # noqa: RUF009 - immutable
+    # Set whenever a place has come free, so that it is filled.
     freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run_job(self, job_id: int, site_id: str, engine_id: int) -> bool:
         """Run an admitted job to its end, unless it has ended already or another worker holds it by now.
 
-        Gives whether the engine's job has been ended with it. Raises Unavailable where the database stays
-        away, and AppsMissing; the engine then tries again.
+        Gives whether nothing is left to be said of the engine's job: it was ended with the job, or is
+        another worker's. Raises Unavailable where the database stays away, and AppsMissing; the engine then
+        tries again.
         """
         target = (job_id, site_id, engine_id, uuid4())
-        is_ended = False
+        is_settled = False
         try:
-            is_ended = await self._run(target)
+            is_settled = await self._run(target)
         except (Unavailable, StatementTimeout, AppsMissing):
             raise
         except HoldLost:
             log.warning("job %s has been taken over by another worker", job_id)
+            is_settled = True
         except Exception as error:
             log.exception("job %s could not be run", job_id)
-            kind = type(error).__name__
-            await self._persist(lambda transaction: self._give_up(transaction, target, kind))
+            reason = f"it could not be run: {type(error).__name__}"
+            await self._persist(lambda transaction: self._give_up(transaction, target, reason))
         self.freed.set()
-        return is_ended
+        return is_settled
 
     async def _run(self, target: Target) -> bool:
         begun = await self._start(target) or await self._persist(
             lambda transaction: self._begin(transaction, target)
         )
+        ends_at = asyncio.get_running_loop().time() + self._job_seconds(begun)
         while begun is not None:
             execution, call = begun
-            answer = await self.client.call(call.app, call.request, call.key)
+            answer = await self._call(call, ends_at)
             if values := values_of_end(execution, call, answer):
                 await self._finish(execution, values)
                 return True
@@ -107,6 +120,21 @@ class Runner:
                 )
             )
         return False
+
+    def _job_seconds(self, begun: tuple[Execution, Call] | None) -> float:
+        """The job's own time limit: what its apps may take one after the other, within a bound."""
+        chain = begun[0].chain if begun else ()
+        calls = sum(self.apps[app].budget for app in chain)
+        return min(calls + self.limits.margin_seconds, self.limits.job_seconds)
+
+    def _lease(self, app: App) -> float:
+        return min(app.budget, self.limits.job_seconds) + self.limits.margin_seconds
+
+    async def _call(self, call: Call, ends_at: float) -> Answer:
+        seconds = ends_at - asyncio.get_running_loop().time()
+        if seconds <= 0:
+            return Answer("timeout", error="not called: the time limit of the job was over")
+        return await self.client.call(call.app, call.request, call.key, seconds=seconds)
 
     async def _persist(
         self,
@@ -136,7 +164,7 @@ class Runner:
                 target=(job_id, engine_id, holder),
                 site_id=site_id,
                 external_id=key,
-                app_types=list(self.apps),
+                leases={name: self._lease(app) for name, app in self.apps.items()},
             ),
             self.database.connection,
         )
@@ -164,13 +192,15 @@ class Runner:
     async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
         job_id, site_id, engine_id, holder = target
         scope = Scope.of(site_id)
-        job = await store.hold_job(
-            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
-        )
+        job = await self._hold(transaction, target)
         if job is None:
             return None
         if not job.is_ours:
             await queue.leave_queue(transaction, job_id=job_id)
+            return None
+        if job.rescues > self.limits.rescues:
+            reason = f"given up: {job.rescues} times its worker was lost or did not move it"
+            await self._fail(transaction, target, job, reason)
             return None
         if missing := [app for app in job.app_types if app not in self.apps]:
             raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
@@ -181,6 +211,17 @@ class Runner:
             job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
         )
         return await self._next_call(transaction, await _with_input(transaction, execution))
+
+    async def _hold(self, transaction: Connection, target: Target) -> HoldRow | None:
+        job_id, site_id, engine_id, holder = target
+        return await store.hold_job(
+            transaction,
+            scope=Scope.of(site_id),
+            job_id=job_id,
+            engine_id=engine_id,
+            holder=holder,
+            lease_seconds=self.limits.margin_seconds,
+        )
 
     async def _earlier_runs(
         self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
@@ -199,11 +240,15 @@ class Runner:
         await self._finish_run(transaction, execution, call.key, answer)
         if answer.is_fault:
             app = call.app
-            await store.count_failure(
-                transaction, app_type=app.name, limit=app.failures, open_seconds=app.open_for
+            await circuits.count_failure(
+                transaction,
+                app_type=app.name,
+                limit=app.failures,
+                open_seconds=app.open_for,
+                wait_seconds=self.limits.wait_seconds,
             )
-        elif answer.status == "success" and call.closes_circuit:
-            await store.close_circuit(transaction, app_type=call.app.name)
+        elif call.closes_circuit and not answer.is_fault:
+            await circuits.count_success(transaction, app_type=call.app.name)
         cancelled = await hold.cancelled()
         if cancelled is None:
             raise HoldLost
@@ -219,9 +264,15 @@ class Runner:
                 execution = after(execution, answer_of(known), execution.cancelled)
                 continue
             app = self.apps[execution.chain[execution.position]]
+            circuit = await circuits.check_circuit(
+                transaction, app_type=app.name, probe_seconds=app.budget, job_id=execution.job_id
+            )
+            if circuit.may_wait and not circuit.allows and not execution.cancelled:
+                await self._park(transaction, execution, app)
+                return None
             started = await store.start_run(transaction, scope=execution.scope, run=run_row(execution, key))
-            circuit = await store.check_circuit(transaction, app_type=app.name, probe_seconds=app.budget)
             if circuit.allows:
+                await store.renew_lease(transaction, job_id=execution.job_id, lease_seconds=self._lease(app))
                 request = request_of(execution, key)
                 return execution, Call(app, key, request, circuit.has_failed, await started.run())
             answer = Answer("circuit_open", error="not called: the app has failed too often")
@@ -243,15 +294,25 @@ class Runner:
         values = {"site_id": execution.site_id, "external_id": key, **values_of(answer)}
         await store.finish_run(transaction, scope=execution.scope, values=values)
 
-    async def _give_up(self, transaction: Connection, target: Target, kind: str) -> None:
+    async def _park(self, transaction: Connection, execution: Execution, app: App) -> None:
+        has_called = execution.position > 0 or bool(execution.earlier)
+        await circuits.park_job(
+            transaction,
+            scope=execution.scope,
+            job_id=execution.job_id,
+            waits_for=app.name if has_called else None,
+        )
+
+    async def _give_up(self, transaction: Connection, target: Target, reason: str) -> None:
+        hold = await self._hold(transaction, target)
+        if hold is not None and hold.is_ours:
+            await self._fail(transaction, target, hold, reason)
+
+    async def _fail(self, transaction: Connection, target: Target, hold: HoldRow, reason: str) -> None:
+        """End a job that cannot go on, and whatever call of it has no answer."""
         job_id, site_id, engine_id, holder = target
         scope = Scope.of(site_id)
-        hold = await store.hold_job(
-            transaction, scope=scope, job_id=job_id, engine_id=engine_id, holder=holder
-        )
-        if hold is None or not hold.is_ours:
-            return
-        answer = Answer("failed", error=f"it could not be run: {kind}")
+        answer = Answer("failed", error=reason)
         earlier = await self._earlier_runs(transaction, scope, job_id, hold)
         execution = Execution(job_id, site_id, hold, engine_id, holder, earlier)
         for position, run in earlier.items():
@@ -268,65 +329,6 @@ class Runner:
 
     def _key(self, job_id: int, position: int) -> str:
         return call_key(self.installation, job_id, position)
-
-    async def admit(self) -> None:
-        """Give the engine as many jobs as may run now, and complete the batches that have ended."""
-        async with self.database.transaction() as transaction:
-            if not await queue.lock_admission(transaction):
-                # Whoever admits now may not have seen the place that came free.
-                self.freed.set()
-                return
-            await queue.queue_batches(transaction)
-            waiting = await queue.list_waiting(
-                transaction, app_types=list(self.apps), site_limit=self.site_limit
-            )
-            if waiting:
-                chosen = choose_next(
-                    waiting,
-                    site_limit=self.site_limit,
-                    app_limits={
-                        name: app.concurrency
-                        for name, app in self.apps.items()
-                        if app.concurrency is not None
-                    },
-                    app_counts=await queue.count_admitted_by_app(transaction),
-                )
-                if chosen:
-                    await queue.admit_jobs(transaction, job_ids=chosen)
-        async with self.database.connection() as connection:
-            await batches.settle_batches(connection)
-
-    async def keep_admitting(self) -> None:
-        """Fill places as they come free, until cancelled."""
-        while True:
-            await self.freed.wait()
-            self.freed.clear()
-            await _survive(self.admit)
-            # Places that come free meanwhile are filled together.
-            await asyncio.sleep(_ADMISSION_SECONDS)
-
-    async def keep_rescuing(self, lease_seconds: float) -> None:
-        """Give back the jobs of workers that are gone, and look for forgotten ones, until cancelled."""
-
-        async def rescue() -> None:
-            async with self.database.transaction() as transaction:
-                stalled = await queue.give_back_stalled(transaction, lease_seconds=lease_seconds)
-            if stalled:
-                log.warning("%s jobs of a worker that is gone run again", stalled)
-            await self.admit()
-
-        while True:
-            await _survive(rescue)
-            await asyncio.sleep(lease_seconds / 3)
-
-
-async def _survive(step: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await step()
-    except (Unavailable, StatementTimeout) as error:
-        _repeats.tell(log, logging.WARNING, f"the worker waits: {error}")
-    except Exception:
-        log.exception("a step of the worker failed and will be tried again")
 
 
 async def _with_input(transaction: Connection, execution: Execution) -> Execution:

@@ -33,6 +33,8 @@ ALLOWED = {
     ("audit_log.py", "INSERT_AUDIT_ENTRY"): "writes what the caller has just done within its scope",
     ("batch_retries.py", "_FAILED_JOBS"): "a part of statements, which brings its {scope} along",
     ("budget_events.py", "INSERT_EVENTS"): "the upkeep's own, which looks at the budgets of every site",
+    ("circuits.py", "CHECK_CIRCUIT"): "gives only whether the job of the execution that asks may wait",
+    ("circuits.py", "PARK_PLACE"): "of the job that the execution holds",
     ("checks.py", "MISSING_PRIVILEGES"): "names tables and reads no row",
     ("demo.py", "ADVANCE_JOB_IDS"): _DEMO,
     ("demo.py", "COPY_DEMO_CACHE"): _DEMO,
@@ -52,7 +54,10 @@ ALLOWED = {
     ("queue.py", "LEAVE_QUEUE"): "after the job itself has been locked within the scope",
     ("queue.py", "LIST_WAITING"): _WORK,
     ("queue.py", "MARK_ADMITTED"): _WORK,
-    ("queue.py", "READMIT_LOST"): _WORK,
+    ("rescues.py", "DELETE_ORPHANS"): _WORK,
+    ("rescues.py", "LEASE_UNBEGUN"): _WORK,
+    ("rescues.py", "READMIT_LOST"): _WORK,
+    ("rescues.py", "TAKE_STALLED"): _WORK,
     ("rollups.py", "APPS_OF_EVERY_SITE"): "a part of the statement of the newest runs of every site",
     ("rollups.py", "APPS_OF_SITES"): "a part of the statement of the newest runs",
     ("rollups.py", "SUM"): "a template: every statement made of it is a RollUpStatement",
@@ -62,6 +67,7 @@ ALLOWED = {
     ("run_logs.py", "LOCK_EXTERNAL_IDS"): "the use-case has checked each report's site against the scope",
     ("trigger_jobs.py", "_FRAGMENTS"): "a part of statements with a scope; a retry is of its job's own site",
     ("work.py", "CHECK_HOLD"): "by the secret of the execution that holds the job",
+    ("work.py", "RENEW_LEASE"): "of the job that the execution holds",
 }
 
 

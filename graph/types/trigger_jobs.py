@@ -8,6 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db.batches import BatchRow
+from db.circuits import CircuitWaitRow
 from db.keyset import Page
 from db.loaders import CountKey, Loader
 from db.run_logs import RunLogRow
@@ -71,6 +72,12 @@ async def _root(root: strawberry.Parent[TriggerJobRow], info: Info) -> TriggerJo
     return first or root
 
 
+async def _waits_for(root: strawberry.Parent[TriggerJobRow], info: Info) -> CircuitWaitRow | None:
+    if root.finished_at is not None:
+        return None
+    return await info.context.loaders.circuit_waits.load(root.id)
+
+
 async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow | None:
     return None if root.batch_id is None else await info.context.loaders.batches.load(root.batch_id)
 
@@ -118,6 +125,20 @@ async def _skipped_today(root: strawberry.Parent[ConnectionPage], info: Info) ->
     return await info.context.loaders.of("skipped_duplicates", count).load(root.source) or 0
 
 
+@strawberry.type(description="What keeps a job from its turn: an app that has failed too often.")
+class CircuitWait:
+    """Resolved from a `CircuitWaitRow`."""
+
+    app_type: str = strawberry.field(description="The app that is not called, because its circuit is open.")
+    since: datetime = strawberry.field(description="Since when the job waits for it.")
+    next_probe_at: datetime = strawberry.field(
+        description="When one job calls the app again, to see whether it answers."
+    )
+    until: datetime = strawberry.field(
+        description="Until when the job waits at the longest; then it ends with a run that is CIRCUIT_OPEN."
+    )
+
+
 @strawberry.type(description="An event, and the chain of apps that it starts.")
 class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
@@ -140,6 +161,10 @@ class TriggerJob(Node):
     status: JobStatus = resolved(_status, "How far the job has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")
     error_message: str | None = strawberry.field(description="What went wrong, where something did.")
+    waits_for: CircuitWait | None = resolved(
+        _waits_for,
+        "What keeps the job from its turn, or from its next app; null where nothing but its turn does.",
+    )
     attempt: int = strawberry.field(description="1 for a first run, one more for each retry.")
     started_at: datetime | None = strawberry.field(description="When its first app was called.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null before that.")

@@ -1,4 +1,4 @@
-"""What comes of a call: answers, faults, repetitions, slow apps, and the circuit breaker."""
+"""What comes of a call: answers, faults, repetitions and slow apps."""
 
 from __future__ import annotations
 
@@ -139,44 +139,6 @@ def test_a_slow_app_is_polled(store: Store, apps: AppServer, workers: Workers) -
     ]
     assert len({call.key for call in apps.calls()}) == 1
     assert all("x-runglass-signature" in call.headers for call in apps.calls())
-
-
-def test_an_open_circuit_is_not_called_by_any_worker(store: Store, apps: AppServer, workers: Workers) -> None:
-    workers.register("chat", circuit="{failures = 2, open_seconds = 600}")
-    apps.behave("chat", lambda _: (500, {}, b""))
-    for _ in range(2):
-        assert run_one(store, workers)[1]["status"] == "failed"
-    workers.stop(workers.processes[0])
-    workers.start()
-    apps.behave("chat", lambda _: answer())
-
-    job, row = run_one(store, workers)
-
-    assert (job["status"], row["status"]) == ("failed", "circuit_open")
-    assert row["tokens_used"] == 0
-    assert len(apps.calls()) == 2
-
-
-def test_a_circuit_closes_when_a_probe_succeeds(store: Store, apps: AppServer, workers: Workers) -> None:
-    workers.register("chat", circuit="{failures = 1, open_seconds = 600}")
-    apps.behave("chat", lambda _: (500, {}, b""))
-    run_one(store, workers)
-    assert run_one(store, workers)[1]["status"] == "circuit_open"
-    store.rows("UPDATE runglass.app_circuits SET opened_until = now()")
-    apps.behave("chat", lambda _: answer())
-    assert run_one(store, workers)[1]["status"] == "success"
-    assert run_one(store, workers)[1]["status"] == "success"
-    assert store.value("SELECT count(*) FROM runglass.app_circuits") == 0
-
-
-def test_a_failure_that_the_app_reports_itself_opens_no_circuit(
-    store: Store, apps: AppServer, workers: Workers
-) -> None:
-    workers.register("chat", circuit="{failures = 1, open_seconds = 600}")
-    apps.behave("chat", lambda _: answer(status="failed", error="no"))
-    run_one(store, workers)
-    assert run_one(store, workers)[1]["status"] == "failed"
-    assert len(apps.calls()) == 2
 
 
 def test_no_database_connection_is_held_during_a_call(

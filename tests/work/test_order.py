@@ -11,15 +11,30 @@ from tests.work.conftest import AppServer, Workers, answer, ended, enqueue, even
 
 
 def row(
-    job: int, site: str = "a", *, apps: str = "chat", rank: int = 1, admitted: int = 0, turn: int = 0
+    job: int,
+    site: str = "a",
+    *,
+    apps: str = "chat",
+    rank: int = 1,
+    admitted: int = 0,
+    turn: int = 0,
+    passes: bool = False,
 ) -> WaitingRow:
     """A waiting job."""
-    return WaitingRow(job, site, apps.split(), rank, admitted, turn)
+    return WaitingRow(job, site, apps.split(), rank, admitted, turn, passes)
 
 
-def chosen(*rows: WaitingRow, site: int = 2, limits: dict | None = None, used: dict | None = None) -> list:
+def chosen(
+    *rows: WaitingRow,
+    site: int = 2,
+    limits: dict | None = None,
+    used: dict | None = None,
+    places: dict | None = None,
+) -> list:
     """What is admitted of these."""
-    return choose_next(rows, site_limit=site, app_limits=limits or {}, app_counts=used or {})
+    return choose_next(
+        rows, site_limit=site, app_limits=limits or {}, app_counts=used or {}, circuit_places=places
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,6 +48,10 @@ def chosen(*rows: WaitingRow, site: int = 2, limits: dict | None = None, used: d
         ([row(1), row(2, apps="mail")], {"limits": {"chat": 3}, "used": {"chat": 3}}, [2]),
         ([row(1, apps="chat mail"), row(2, apps="mail")], {"limits": {"mail": 1}}, [1]),
         ([row(1, admitted=2)], {}, []),
+        ([row(1), row(2, apps="mail")], {"places": {"chat": 0}}, [2]),
+        ([row(1), row(2), row(3, "b")], {"places": {"chat": 1}}, [1]),
+        ([row(1), row(2)], {"places": {"chat": 9}, "limits": {"chat": 1}}, [1]),
+        ([row(1), row(2, passes=True)], {"places": {"chat": 0}}, [2]),
         ([], {}, []),
     ],
     ids=[
@@ -44,6 +63,10 @@ def chosen(*rows: WaitingRow, site: int = 2, limits: dict | None = None, used: d
         "a full app holds up only its own jobs",
         "a chain needs a place at every app",
         "a full site gets none",
+        "jobs of an app whose circuit is open wait",
+        "one job probes an app",
+        "a circuit gives an app no more places than it has",
+        "what is to end passes circuits",
         "nothing",
     ],
 )
