@@ -103,7 +103,9 @@ def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.alert_statuses is None:
         return sql, values
-    alternatives: list[LiteralString] = [_STATUS_CONDITIONS[status] for status in wanted.alert_statuses]
+    alternatives: list[LiteralString] = [
+        condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.alert_statuses
+    ]
     chosen: LiteralString = " OR ".join(alternatives) if alternatives else "FALSE"
     return f" AND ({chosen})" + sql, values
 

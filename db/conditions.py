@@ -40,14 +40,18 @@ def present(wanted: object, fragments: Mapping[str, LiteralString]) -> tuple[Lit
 def status_among(
     statuses: Sequence[str] | None, words: Mapping[str, LiteralString], column: LiteralString = "status"
 ) -> LiteralString:
-    """A condition of literal words, so that a partial index can serve it; 'unknown' is any other word."""
+    """A condition of literal words, so that a partial index can serve it; 'unknown' is any other word.
+
+    Each word stands in it once and in the order of `words`, however often and in which order they were asked.
+    """
     if statuses is None:
         return ""
-    known: LiteralString = ", ".join([words[status] for status in statuses if status in words])
+    asked = frozenset(statuses)
+    known: LiteralString = ", ".join([literal for word, literal in words.items() if word in asked])
     alternatives: list[LiteralString] = []
     if known:
         alternatives.append(f"{column} IN ({known})")
-    if "unknown" in statuses:
+    if "unknown" in asked:
         every: LiteralString = ", ".join(words.values())
         alternatives.append(f"coalesce({column}, '') NOT IN ({every})")
     return " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"

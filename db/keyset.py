@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar, cast
 
+_SIZES = (1, 3, 5, 10, 20, 25, 50, 100, 250, 1000)
+"""How many rows a statement reads for a page, and one more."""
+
 
 class Key(NamedTuple):
     """The place of a row in its list. `id` is a number, or a UUID in text form for batches."""
@@ -18,7 +21,7 @@ class Key(NamedTuple):
 
 
 class PageRequest(NamedTuple):
-    """Which rows of a list: `limit` of them after or before a key, from the front or from the back.
+    """Which rows of a list: `limit` of them (1000 at most) after or before a key, from the front or the back.
 
     `newest_first` is the list's order; `backward` takes the last rows of the range, still in that order.
     """
@@ -46,13 +49,14 @@ def keyset(
 ) -> tuple[LiteralString, LiteralString, dict[str, Any]]:
     """The page as SQL: conditions (each led by AND), the ORDER BY and LIMIT clause, and their values.
 
-    One row more than `limit` is asked for; `page_of` uses it to know whether there are more.
+    More rows than `limit` are asked for; `page_of` uses that to know whether there are more, and leaves them
+    out. How many is one of a few numbers, so that a caller makes only so many statements of one list.
     """
     conditions: LiteralString = ""
     values: dict[str, Any] = {}
     # The limit is part of the text: as a parameter it would make the server plan the statement anew each
     # time, which takes eight times as long as running it. A number cannot inject anything.
-    limit = cast(LiteralString, str(int(request.limit) + 1))
+    limit = cast(LiteralString, str(min(size for size in _SIZES if size >= request.limit) + 1))
     forward: LiteralString = "<" if request.newest_first else ">"
     back: LiteralString = ">" if request.newest_first else "<"
     # The comparison of two columns tells the server no partition to leave out; that of one does.

@@ -87,5 +87,5 @@ def status_of(enum: type[EnumT], word: str) -> EnumT:
 
 
 def words(statuses: list[EnumT] | None) -> tuple[str, ...] | None:
-    """The stored words of a filter; None where there is no filter."""
-    return None if statuses is None else tuple(str(status.value) for status in statuses)
+    """The stored words of a filter, each once; None where there is no filter."""
+    return None if statuses is None else tuple(dict.fromkeys(str(status.value) for status in statuses))
