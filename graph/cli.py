@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from db.migrate import MigrationError
 from graph.config import Settings, SettingsError, load_settings, unknown_variables, with_demo_budget
 from graph.key_command import keys
 from graph.migrating import migrate_store
-from resolvers.import_errors import ImportUsageError
+from resolvers.imports.errors import ImportUsageError
 
 app = typer.Typer(
     name="runglass",
@@ -150,36 +150,109 @@ def check(data_dir: DataDir = None) -> None:
         raise CommandError("something above is wrong")
 
 
+Pairs = list[str] | None
+
+
 @app.command("import")
 def import_(
-    file: Annotated[str, typer.Argument(help="A CSV or NDJSON file, also .gz; - reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="CSV, NDJSON or a JSON array, also packed by gzip; - reads standard input.")
+    ],
     column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=SOURCE", help="Take a column from another of the file.")
+        Pairs,
+        typer.Option(
+            metavar="NAME=SOURCE",
+            help="Take a column from this title, key or dotted path of the file; NAME= leaves it out.",
+        ),
     ] = None,
     constants: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Give every row this value.")
+        Pairs, typer.Option("--set", metavar="NAME=VALUE", help="Give every row this value.")
     ] = None,
-    shift_to_now: Annotated[
-        bool, typer.Option("--shift-to-now", help="Move all times so that the last row is of now.")
+    words: Annotated[
+        Pairs,
+        typer.Option(
+            "--map",
+            metavar="NAME:WORD=VALUE",
+            help="Load a word as another, as in status:failure=failed; NAME:WORD= loads no value.",
+        ),
+    ] = None,
+    unit: Annotated[
+        Pairs,
+        typer.Option(
+            metavar="NAME=UNIT", help="What latency_ms or a time is counted in: s, ms, us, ns, min."
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="The zone of times without one; else RUNGLASS_TIME_ZONE.")
+    ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help="How times are written, as in '%d.%m.%Y %H:%M'; or spreadsheet, for day numbers."),
+    ] = None,
+    ambiguous: Annotated[
+        Literal["earlier", "later"] | None,
+        typer.Option(help="Which one a time is that the zone has twice, as clocks go back."),
+    ] = None,
+    before_2000: Annotated[bool, typer.Option("--before-2000", help="Allow times before 2000.")] = False,
+    created_now: Annotated[
+        bool, typer.Option("--created-now", help="Give every row the time of loading, where there is none.")
     ] = False,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move all times so that the newest row is of now.")
+    ] = False,
+    delimiter: Annotated[str | None, typer.Option(help="The character between cells, or tab.")] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="As in latin-1; else what the file's mark says, or UTF-8."),
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal point of numbers: . or ,")] = None,
+    thousands: Annotated[
+        str | None, typer.Option(help="What stands between thousands: . , ' or a blank.")
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Load the other rows where some are bad.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Change the runs whose external ids were loaded before.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first rows and the totals, and change nothing.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Load run logs from a file: all of its rows, or none."""
+    """Load run logs from a file: all of its rows, or none. docs/import.md has recipes."""
     from rich.console import Console
 
-    from graph.import_command import import_runs, split_pairs
+    from graph.import_command import import_runs, split_pairs, split_words
+    from resolvers.imports.options import ImportOptions
     from resolvers.maintenance import fold_rollups
 
-    columns, values = split_pairs("--column", column or ()), split_pairs("--set", constants or ())
-    with store(load_settings(data_dir=data_dir)) as settings:
-        migrate_store(settings)
-        console = Console(stderr=True)
-        code = import_runs(settings.dsn, file, columns, values, shift_to_now, skip_bad, console)
-        if code == 0:
-            asyncio.run(on_database(settings, fold_rollups))
+    settings = load_settings(data_dir=data_dir)
+    options = ImportOptions(
+        columns=split_pairs("--column", column or ()),
+        constants=split_pairs("--set", constants or ()),
+        words=split_words(words or ()),
+        units=split_pairs("--unit", unit or ()),
+        time_zone=time_zone or settings.time_zone,
+        time_format=time_format,
+        ambiguous=ambiguous,
+        before_2000=before_2000,
+        created_now=created_now,
+        shift_to_now=shift_to_now,
+        delimiter=delimiter,
+        encoding=encoding,
+        decimal=decimal,
+        thousands=thousands,
+        skip_bad=skip_bad,
+        update=update,
+        dry_run=dry_run,
+    )
+    with store(settings) as ready:
+        if not dry_run:
+            migrate_store(ready)
+        code = import_runs(ready.dsn, file, options, Console(stderr=True))
+        if code == 0 and not dry_run:
+            asyncio.run(on_database(ready, fold_rollups))
     raise typer.Exit(code)
 
 

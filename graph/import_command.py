@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from db.errors import Unavailable
-from resolvers.import_errors import ImportFailed, ImportUsageError
-from resolvers.imports import ImportReport, import_run_logs
+from resolvers.imports.errors import ImportFailed, ImportUsageError
+from resolvers.imports.escapes import cut, listed, printable
+from resolvers.imports.load import ROWS_SHOWN, ImportReport, import_run_logs
+from resolvers.imports.options import ImportOptions
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
@@ -22,25 +24,34 @@ def split_pairs(option: str, pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise ImportUsageError(f"{option} {pair}: expected NAME=VALUE")
+            raise ImportUsageError(f"{option} {printable(pair)}: expected NAME=VALUE")
         if name in split:
-            raise ImportUsageError(f"{option} names {name} twice")
+            raise ImportUsageError(f"{option} names {printable(name)} twice")
         split[name] = value
     return split
 
 
-def import_runs(
-    database_dsn: str,
-    file: str,
-    columns: Mapping[str, str],
-    constants: Mapping[str, str],
-    shift_to_now: bool,
-    skip_bad: bool,
-    console: Console,
-) -> int:
+def split_words(pairs: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The COLUMN:WORD=VALUE arguments of --map, by column. The last equals sign ends the word."""
+    split: dict[str, dict[str, str]] = {}
+    for pair in pairs:
+        column, colon, rest = pair.partition(":")
+        word, equals, value = rest.rpartition("=")
+        if not column or not colon or not equals or not word:
+            raise ImportUsageError(
+                f"--map {printable(pair)}: expected COLUMN:WORD=VALUE, as in status:ok=success"
+            )
+        words = split.setdefault(column, {})
+        if word in words:
+            raise ImportUsageError(f"--map {printable(column)} names {printable(word)} twice")
+        words[word] = value
+    return split
+
+
+def import_runs(database_dsn: str, file: str, options: ImportOptions, console: Console) -> int:
     """Import a file and tell on the console how it went; gives the command's exit code.
 
-    0: loaded. 1: nothing was loaded. 2: the command was wrong, and nothing was loaded.
+    0: loaded, or shown by a dry run. 1: nothing was loaded. 2: the command was wrong, and nothing was loaded.
     """
     started = time.monotonic()
     try:
@@ -49,13 +60,11 @@ def import_runs(
             report = import_run_logs(
                 database_dsn,
                 file,
-                columns=columns,
-                constants=constants,
-                shift_to_now=shift_to_now,
-                skip_bad=skip_bad,
+                options,
                 progress=lambda stage, done, total: bar.update(
-                    task, description=stage, completed=done, total=total
+                    task, description=stage, completed=done, total=total or None
                 ),
+                say=lambda line: _print(console, line),
             )
     except ImportUsageError as error:
         return _stop(console, str(error), WRONG_USAGE)
@@ -63,8 +72,7 @@ def import_runs(
         return _stop(console, str(error), FAILED)
     except KeyboardInterrupt:
         return _stop(console, "interrupted: nothing was loaded", FAILED)
-    _tell(console, report, file, skip_bad, time.monotonic() - started)
-    return DONE if report.rows else FAILED
+    return _tell(console, report, file, options, time.monotonic() - started)
 
 
 def _bar(console: Console) -> Progress:
@@ -85,29 +93,51 @@ def _stop(console: Console, reason: str, code: int) -> int:
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(escape(line), soft_wrap=True, highlight=False)
+    # Whatever a file or a server put into the line, the terminal gets one line without commands.
+    console.print(escape(printable(line)), soft_wrap=True, highlight=False)
 
 
-def _tell(console: Console, report: ImportReport, file: str, skip_bad: bool, seconds: float) -> None:
+def _tell(console: Console, report: ImportReport, file: str, options: ImportOptions, seconds: float) -> int:
+    name = "standard input" if file == "-" else file
     for row in report.bad:
         # Line 0: the server refused the rows without saying which one it was.
-        _print(console, f"line {row.line}: {row.reason}" if row.line else row.reason)
+        _print(console, f"{name} line {row.line}: {row.reason}" if row.line else f"{name}: {row.reason}")
     if report.bad_rows > len(report.bad):
         _print(console, f"… and {report.bad_rows - len(report.bad):,} more bad rows")
-    if report.ignored_columns:
-        _print(console, f"not loaded: the file's columns {', '.join(report.ignored_columns)}")
+    if report.not_loaded:
+        _print(console, f"not loaded: {listed(report.not_loaded)}")
+    for remark in report.remarks:
+        _print(console, remark)
     if not report.rows:
         bad = f"{report.bad_rows:,} bad rows" if report.bad_rows else "the file holds no rows"
-        hint = "" if skip_bad or not report.bad_rows else " (--skip-bad loads the others)"
-        _print(console, f"runglass import: {bad}, nothing was loaded{hint}")
-        return
-    skipped = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
+        hint = "" if options.skip_bad or not report.bad_rows else " (--skip-bad loads the others)"
+        return _stop(console, f"{bad}, nothing was loaded{hint}", FAILED)
+    if options.dry_run:
+        _show(console, report)
+        _print(console, f"{_totals(report)}; nothing was changed, because this was a dry run")
+        return DONE
     rate = report.rows / max(seconds, 0.001)
-    _print(
-        console,
-        f"{report.rows:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s){skipped}: "
+    _print(console, f"{_totals(report)}; it took {seconds:.1f} s ({rate:,.0f} rows/s)")
+    if not options.update:
+        again = f"Importing {name} again would load its rows again, unless they have external ids."
+        _print(console, again)
+    return DONE
+
+
+def _show(console: Console, report: ImportReport) -> None:
+    for row in report.shown:
+        values = {column: value for column, value in row.items() if column != "line" and value is not None}
+        cells = ", ".join(f"{column}={cut(str(value))}" for column, value in values.items())
+        _print(console, f"line {row['line']}: {cells}")
+    if report.rows > ROWS_SHOWN:
+        _print(console, f"… and {report.rows - ROWS_SHOWN:,} more rows")
+
+
+def _totals(report: ImportReport) -> str:
+    skipped = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
+    changed = f" ({report.changed:,} of them changed runs that were there)" if report.changed else ""
+    return (
+        f"{report.rows:,} rows{changed}{skipped}: "
         f"{report.first_created_at:%Y-%m-%d %H:%M} to {report.last_created_at:%Y-%m-%d %H:%M} UTC, "
-        f"{report.tokens:,} tokens",
+        f"{report.tokens:,} tokens"
     )
-    what = "this" if file == "-" else file
-    _print(console, f"Importing {what} again would load its rows again, unless they have external ids.")

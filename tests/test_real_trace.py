@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resolvers.imports import import_run_logs
+from resolvers.imports.load import import_run_logs
+from resolvers.imports.options import ImportOptions
 from tests.conftest import Api
 
 DASHBOARD = """
@@ -35,14 +36,15 @@ def test_totals_through_the_api_are_those_of_the_file(api: Api, dsn: str, reposi
     import_run_logs(
         dsn,
         str(trace),
-        columns={
-            "created_at": "TIMESTAMP",
-            "prompt_tokens": "ContextTokens",
-            "completion_tokens": "GeneratedTokens",
-        },
-        constants={"site_id": "acme", "app_type": "code_assistant", "status": "success"},
-        shift_to_now=True,
-        skip_bad=False,
+        ImportOptions(
+            columns={
+                "created_at": "TIMESTAMP",
+                "prompt_tokens": "ContextTokens",
+                "completion_tokens": "GeneratedTokens",
+            },
+            constants={"site_id": "acme", "app_type": "code_assistant", "status": "success"},
+            shift_to_now=True,
+        ),
     )
 
     shown = api.data(DASHBOARD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import psycopg
 import pytest
 
 from db.errors import Unavailable
-from resolvers.import_errors import ImportUsageError
-from resolvers.imports import ImportReport, import_run_logs
+from resolvers.imports.errors import ImportUsageError
+from resolvers.imports.load import ImportReport, import_run_logs
+from resolvers.imports.options import ImportOptions
 
 NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 HEADER = "site_id,app_type,created_at,tokens_used,latency_ms,status"
@@ -31,8 +33,8 @@ def load(dsn: str, tmp_path: Path) -> Load:
     def load(text: str | bytes, **options: Any) -> ImportReport:
         path = tmp_path / "file"
         path.write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
-        options = {"columns": {}, "constants": {}, "now": NOW} | options
-        return import_run_logs(dsn, str(path), **options)
+        progress = options.pop("progress", lambda stage, done, total: None)
+        return import_run_logs(dsn, str(path), ImportOptions(**options), now=NOW, progress=progress)
 
     return load
 
@@ -65,12 +67,40 @@ def test_every_column_arrives_as_it_was(load: Load, dsn: str) -> None:
     assert rows(dsn, ", ".join(row)) == [tuple(expected.values())]
 
 
-def test_csv_and_ndjson_load_the_same(load: Load, dsn: str) -> None:
-    load(f"{HEADER}\n{GOOD}\n")
-    load(json.dumps(dict(zip(HEADER.split(","), GOOD.split(","), strict=True))))
+def test_every_format_loads_the_same(load: Load, dsn: str) -> None:
+    row = dict(zip(HEADER.split(","), GOOD.split(","), strict=True))
+    files = [
+        f"{HEADER}\n{GOOD}\n",
+        f"{HEADER}\n{GOOD}".replace(",", ";").encode("utf-16"),
+        json.dumps(row),
+        json.dumps([row], indent=2),
+        gzip.compress(json.dumps([row | {"tokens_used": 5, "latency_ms": 20.0}]).encode()),
+    ]
+    for file in files:
+        assert load(file).rows == 1
     loaded = rows(dsn, HEADER + ", finished_at")
-    assert len(loaded) == 2
-    assert loaded[0] == loaded[1]
+    assert loaded == [loaded[0]] * len(files)
+
+
+def test_ndjson_paths_reach_into_objects(load: Load, dsn: str) -> None:
+    lines = [
+        {"site_id": "a", "app_type": "b", "created_at": "2026-05-01", "usage": {"total_tokens": 7, "x": 1}},
+        {"site_id": "a", "app_type": "b", "created_at": "2026-05-02", "usage": None, "new": [{"m": "gpt"}]},
+        # A key that has the dots in itself goes first.
+        {"site_id": "a", "app_type": "b", "created_at": "2026-05-03", "usage.total_tokens": 9},
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    paths = {"tokens_used": "usage.total_tokens", "model": "new.0.m"}
+    report = load(text, columns=paths)
+    assert report.not_loaded == ["usage.x"]
+    assert rows(dsn, "tokens_used, model") == [(7, None), (0, "gpt"), (9, None)]
+    for source in ("usage.tokens", "usage.total_tokens.x", "new.1.m", "tokens"):
+        with pytest.raises(
+            ImportUsageError, match=f"tokens_used={source}: no row has it; the file's keys are"
+        ):
+            load(text, columns={"tokens_used": source})
+    assert load(text).not_loaded == ["usage", "new", "usage.total_tokens"]
+    assert count(dsn) == 6
 
 
 def test_what_is_left_out_is_derived(load: Load, dsn: str) -> None:
@@ -79,14 +109,14 @@ def test_what_is_left_out_is_derived(load: Load, dsn: str) -> None:
         "a,chat,2026-05-01 10:00:00,,1500,3,4,\n"
         "a,chat,2026-05-01 11:00:00,2026-05-01 11:00:02,,,5,boom\n"
         "a,chat,,2026-05-01 12:00:02,2000,,,\n"
-        "a,chat,2026-05-01 13:00:00,2026-05-01 12:59:59,,,,\n"
+        "a,chat,2026-05-01 13:00:00,,,,,\n"
     )
     columns = "created_at::time::text, finished_at::time::text, latency_ms, tokens_used, status"
     assert rows(dsn, columns) == [
         ("10:00:00", "10:00:01.5", 1500, 7, "success"),
         ("11:00:00", "11:00:02", 2000, 5, "failed"),
         ("12:00:00", "12:00:02", 2000, 0, "success"),
-        ("13:00:00", "12:59:59", None, 0, "success"),
+        ("13:00:00", None, None, 0, "success"),
     ]
 
 
@@ -95,50 +125,50 @@ def test_a_run_in_flight_gets_no_end(load: Load, dsn: str) -> None:
     assert rows(dsn, "status, finished_at") == [("running", None)]
 
 
-def test_without_any_time_a_run_is_of_now(load: Load, dsn: str) -> None:
-    load("site_id,app_type\nacme,chat\n")
-    assert rows(dsn, "created_at") == [(NOW,)]
-    # Whether a later object has the key is not known, so each must have it.
-    assert load('{"site_id": "acme", "app_type": "chat"}').bad == [(1, "created_at is empty")]
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("2023-11-16 18:17:03.9799600", datetime(2023, 11, 16, 18, 17, 3, 979960, UTC)),
-        ("2026-05-01T10:00:00.5Z", datetime(2026, 5, 1, 10, 0, 0, 500000, UTC)),
-        ("2026-05-01T10:00:00-05:30", datetime(2026, 5, 1, 15, 30, tzinfo=UTC)),
-        ("20260501", datetime(2026, 5, 1, tzinfo=UTC)),
-        (1700000000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
-        (1700000000.25, datetime(2023, 11, 14, 22, 13, 20, 250000, UTC)),
-        (1711120912345, datetime(2024, 3, 22, 15, 21, 52, 345000, UTC)),
-    ],
-)
-def test_times_are_read_in_many_forms(load: Load, dsn: str, written: Any, expected: datetime) -> None:
-    # A second row in another form keeps the column off its fast path, the first alone keeps it on.
-    for other in ([], ["2026-06-01T00:00:00+01:00"]):
-        lines = [{"site_id": "a", "app_type": "chat", "created_at": time} for time in [written, *other]]
-        assert load("\n".join(map(json.dumps, lines))).bad_rows == 0
-    assert [row for row in rows(dsn, "created_at") if row[0] == expected] == [(expected,)] * 2
+def test_without_any_time_a_run_is_of_now_only_if_that_is_said(load: Load, dsn: str) -> None:
+    for text in ("site_id,app_type\nacme,chat\n", '{"site_id": "acme", "app_type": "chat"}'):
+        with pytest.raises(ImportUsageError, match=r"no time of the runs: .*--created-now"):
+            load(text)
+        assert load(text, created_now=True).rows == 1
+    assert rows(dsn, "created_at") == [(NOW,), (NOW,)]
+    with pytest.raises(ImportUsageError, match="the file gives created_at"):
+        load(f"{HEADER}\n{GOOD}\n", created_now=True)
+    assert load(f"{HEADER}\n{GOOD}\n", created_now=True, columns={"created_at": ""}).rows == 1
+    # A key that other objects have is missing from one: that row is bad.
+    some = '{"site_id": "a", "app_type": "b", "created_at": "2026-05-01"}\n{"site_id": "a", "app_type": "b"}'
+    assert load(some).bad == [(2, "created_at is empty")]
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ("acme,chat,2026-05-01,-5,20,success", "tokens_used is negative: '-5'"),
-        ("acme,chat,2026-05-01,5,99999999999,success", "latency_ms does not fit in 32 bits"),
-        ("acme,chat,2026-05-01,99999999999999999999,2,success", "tokens_used does not fit in 64 bits"),
+        ("acme,chat,2026-05-01,5,2147483648,success", "latency_ms is not between 0 and 2147483647 millisec"),
+        ("acme,chat,2026-05-01,1000000000001,2,success", "tokens_used is not between 0 and 1000000000000:"),
+        ("acme,chat,2026-05-01,176446080012345678,2,success", "tokens_used is not between 0 and"),
+        ("acme,chat,2026-05-01,99999999999999999999,2,success", "tokens_used is not between 0 and"),
         ("acme,chat,2026-05-01," + "9" * 5000 + ",2,success", "tokens_used "),
         ("acme,chat,2026-05-01,1.5,2,success", "tokens_used is no whole number: '1.5'"),
         ("acme,chat,2026-05-01,many,2,success", "tokens_used is no whole number: 'many'"),
-        ("acme,chat,yesterday,5,2,success", "created_at is no time: 'yesterday'"),
-        ("acme,chat,0026-05-01,5,2,success", "created_at lies outside 1970 to 2199"),
+        ("acme,chat,yesterday,5,2,success", "created_at is no time in ISO 8601"),
+        ("acme,chat,1999-05-01,5,2,success", "created_at lies before 2000; --before-2000 allows it"),
+        ("acme,chat,2026-05-22,5,2,success", "created_at lies more than a day in the future"),
+        ("acme,chat,2026-05-01,5,2,failure", "status is none of pending, running, success, failed,"),
+        ("acme,chat,2026-05-01,5,2,200", "status is none of"),
+        (
+            "acme,chat,2026-05-01,NULL,2,success",
+            "tokens_used may be that word or no value: --map tokens_used:",
+        ),
+        ("acme ,chat,2026-05-01,5,2,success", "site_id begins or ends with a blank: 'acme '"),
+        ("acme,\u00a0chat,2026-05-01,5,2,success", "app_type begins or ends with a blank: '\\xa0chat'"),
+        (" ,chat,2026-05-01,5,2,success", "site_id begins or ends with a blank"),
         ("acme,chat,,5,2,success", "created_at is empty"),
         (",chat,2026-05-01,5,2,success", "site_id is empty"),
         ("acme,,2026-05-01,5,2,success", "app_type is empty"),
         ("ac\0me,chat,2026-05-01,5,2,success", "site_id holds a NUL character"),
-        ("ac\udcffme,chat,2026-05-01,5,2,success", "site_id is not UTF-8"),
-        ("a" * 257 + ",chat,2026-05-01,5,2,success", "site_id is longer than 256 characters"),
+        ("ac\udcffme,chat,2026-05-01,5,2,success", "site_id is not UTF-8: give --encoding: 'ac\\udcffme'"),
+        ("a" * 201 + ",chat,2026-05-01,5,2,success", "site_id is longer than 200 characters"),
+        ("a\x1b]0;x\x07b,chat,nothing,5,2,success", "created_at is no time"),
         ("acme,chat,2026-05-01", "has 3 fields, the header has 6"),
     ],
 )
@@ -165,7 +195,7 @@ def test_columns_and_constants_are_mapped(load: Load, dsn: str) -> None:
         columns={"created_at": "when", "member_id": "who"},
         constants={"site_id": "acme", "app_type": "chat", "tokens_used": "12"},
     )
-    assert report.ignored_columns == ["site_id", "extra"]
+    assert report.not_loaded == ["site_id", "extra"]
     assert rows(dsn, "site_id, app_type, member_id, tokens_used") == [("acme", "chat", "m1", 12)]
 
 
@@ -200,8 +230,14 @@ def test_shifting_moves_the_newest_row_to_now(load: Load, dsn: str) -> None:
     )
     assert rows(dsn, "created_at") == [(NOW - timedelta(hours=1),), (NOW,)]
     assert rows(dsn, "max(finished_at) OVER ()")[0] == (NOW + timedelta(seconds=1),)
-    with pytest.raises(ImportUsageError, match="no created_at to shift"):
+    with pytest.raises(ImportUsageError, match="no time of the runs"):
         load("site_id,app_type\nacme,chat\n", shift_to_now=True)
+
+
+def test_shifting_looks_at_the_rows_that_are_loaded_alone(load: Load, dsn: str) -> None:
+    newest_is_bad = f"{HEADER}\nacme,chat,2020-01-01,1,1,success\nacme,chat,2999-01-01,-1,1,success\n"
+    assert load(newest_is_bad, shift_to_now=True, skip_bad=True).last_created_at == NOW
+    assert rows(dsn, "created_at") == [(NOW,)]
 
 
 def test_months_get_partitions_of_their_own(load: Load, dsn: str) -> None:
@@ -215,9 +251,11 @@ def test_months_get_partitions_of_their_own(load: Load, dsn: str) -> None:
     ]
 
 
+IDS = "site_id,app_type,external_id,created_at\n"
+
+
 def test_external_ids_are_known_afterwards_and_refused_twice(load: Load, dsn: str) -> None:
-    text = "site_id,app_type,external_id,created_at\n"
-    text += "a,chat,x,2026-05-01\nb,chat,x,2026-05-02\na,chat,,2026-05-03\n"
+    text = IDS + "a,chat,x,2026-05-01\nb,chat,x,2026-05-02\na,chat,,2026-05-03\n"
     assert load(text).rows == 3
     with psycopg.connect(dsn) as connection:
         claimed = connection.execute(
@@ -226,21 +264,94 @@ def test_external_ids_are_known_afterwards_and_refused_twice(load: Load, dsn: st
             "  AND run.site_id = ids.site_id AND run.external_id = ids.external_id ORDER BY 1"
         ).fetchall()
     assert claimed == [("a", "x"), ("b", "x")]
-    later = "site_id,app_type,external_id,created_at\na,chat,y,2026-05-01\na,chat,z,2026-05-02\n"
-    assert load(later).rows == 2, "rows of the same period that were there before are not claimed again"
-    again = load("site_id,app_type,external_id\na,chat,new\na,chat,new\na,chat,x\n")
-    assert [tuple(row) for row in again.bad] == [
-        (3, "external id 'new' of site 'a' stands on line 2 already"),
-        (4, "external id 'x' of site 'a' already exists"),
-    ]
+    assert load(IDS + "a,chat,y,2026-05-01\na,chat,z,2026-05-02\n").rows == 2
+    bad = IDS + "a,chat,n,2026-05-04\na,chat,n,2026-05-05\na,chat,x,2026-05-06\n"
+    for dry_run in (False, True):
+        again = load(bad, dry_run=dry_run)
+        assert (again.rows, again.bad_rows) == (0, 2)
+        assert [tuple(row) for row in again.bad] == [
+            (3, "external_id 'n' of site 'a' stands on line 2 already: --update takes both for one run"),
+            (4, "external_id 'x' of site 'a' was loaded before: --update changes that run"),
+        ]
     assert count(dsn) == 5
+    skipped = load(bad, skip_bad=True)
+    assert (skipped.rows, skipped.bad_rows) == (1, 2)
+    assert rows(dsn, "external_id")[-1] == ("n",)
+    assert count(dsn) == 6
+
+
+def test_many_repeated_external_ids_are_counted(load: Load, dsn: str) -> None:
+    report = load(IDS + "a,chat,x,2026-05-01\n" * 3000)
+    assert (report.rows, report.bad_rows, len(report.bad), report.bad[-1].line) == (0, 2999, 20, 22)
+    assert count(dsn) == 0
+
+
+def test_an_id_whose_run_was_deleted_is_free_again(load: Load, dsn: str) -> None:
+    text = IDS + "a,chat,x,2026-05-01\n"
+    for options in ({}, {}, {"update": True}):
+        assert load(text, **options).rows == 1
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("DELETE FROM biz.ai_run_logs").rowcount == 1
+
+
+def test_update_changes_known_runs_and_adds_the_others(load: Load, dsn: str) -> None:
+    header = (
+        "site_id,app_type,external_id,created_at,status,model,prompt_tokens,completion_tokens,latency_ms\n"
+    )
+    load(
+        header
+        + "a,chat,done,2026-05-01,success,m1,1,2,50\n"
+        + "a,chat,begun,2026-05-01,running,m1,10,,\n"
+        + "b,chat,begun,2026-05-01,running,other,10,,\n"
+    )
+    report = load(
+        header
+        # Late news of an earlier state adds what is missing, and undoes nothing.
+        + "a,chat,done,2026-05-02,running,m2,7,,\n"
+        # A new run in two rows, the later state first.
+        + "a,chat,new,2026-04-03,success,,,20,2000\n"
+        + "a,chat,new,2026-04-03,running,m3,10,,\n"
+        + "a,chat,begun,2026-04-01,failed,,,5,1000\n",
+        update=True,
+    )
+    assert (report.rows, report.changed, report.bad_rows) == (3, 2, 0)
+    columns = "site_id, external_id, status, model, tokens_used, latency_ms, created_at::date::text"
+    ended = ", (finished_at - created_at)::text"
+    assert sorted(rows(dsn, columns + ended)) == [
+        ("a", "begun", "failed", "m1", 15, 1000, "2026-04-01", "00:00:01"),
+        ("a", "done", "success", "m1", 3, 50, "2026-05-01", "00:00:00.05"),
+        ("a", "new", "success", "m3", 30, 2000, "2026-04-03", "00:00:02"),
+        ("b", "begun", "running", "other", 10, None, "2026-05-01", None),
+    ]
+    # The ids know where a run lies that moved to another month.
+    assert load(header + "a,chat,begun,2026-04-01,failed,m9,,,\n", update=True).changed == 1
+    assert ("begun", "m9") in rows(dsn, "external_id, model")
+    with pytest.raises(ImportUsageError, match="--update needs external ids"):
+        load(f"{HEADER}\n{GOOD}\n", update=True)
+
+
+def test_update_sums_nothing_twice(load: Load, dsn: str) -> None:
+    """What changed runs count stays what the log holds."""
+    text = "site_id,app_type,external_id,created_at,tokens_used\n" + "a,chat,x,2026-05-01,5\n"
+    load(text)
+    load(text.replace(",5\n", ",7\n"), update=True)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT runglass.fold_run_log_deltas()")
+        assert connection.execute("SELECT sum(calls), sum(tokens) FROM runglass.run_totals").fetchone() == (
+            1,
+            7,
+        )
 
 
 def test_two_imports_of_the_same_external_ids_at_once_load_one(load: Load, dsn: str) -> None:
     """The second one meets the first one's ids only when it commits."""
     with psycopg.connect(dsn) as other:
-        text = "site_id,app_type,external_id\na,chat,x\n"
-        other.execute("INSERT INTO runglass.run_external_ids VALUES ('a', 'x', 1, now())")
+        run = other.execute(
+            "INSERT INTO biz.ai_run_logs (site_id, app_type, external_id, created_at)"
+            " VALUES ('a', 'chat', 'x', '2026-05-02') RETURNING id"
+        ).fetchone()
+        text = IDS + "a,chat,x,2026-05-01\n"
+        other.execute("INSERT INTO runglass.run_external_ids VALUES ('a', 'x', %s, '2026-05-02')", run)
         with psycopg.connect(dsn) as releaser:
             waiting = _start(lambda: load(text))
             while not releaser.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
@@ -248,8 +359,8 @@ def test_two_imports_of_the_same_external_ids_at_once_load_one(load: Load, dsn: 
             other.commit()
         report = waiting()
     assert (report.rows, report.bad_rows) == (0, 1)
-    assert "already exists" in report.bad[0].reason
-    assert count(dsn) == 0
+    assert "was loaded before" in report.bad[0].reason
+    assert count(dsn) == 1
 
 
 def _start(call: Callable[[], ImportReport]) -> Callable[[], ImportReport]:
@@ -275,7 +386,8 @@ def test_an_adopted_table_keeps_its_own_types(load: Load, dsn: str) -> None:
     assert load(text.format("yes", '"{""a"":1}"', "1.50")).rows == 1
     assert rows(dsn, "site_id, created_at, is_test, meta") == [(7, datetime(2026, 5, 1, 8), True, {"a": 1})]  # noqa: DTZ001
     bad = load(
-        "site_id,app_type,is_test,meta\nacme,chat,1,\n1,far_too_long,1,\n1,chat,perhaps,\n1,chat,1,{\n1,chat,,\n"
+        "site_id,app_type,is_test,meta\nacme,chat,1,\n1,far_too_long,1,\n1,chat,perhaps,\n1,chat,1,{\n1,chat,,\n",
+        created_now=True,
     )
     assert [tuple(row) for row in bad.bad] == [
         (2, "site_id is no whole number: 'acme'"),
@@ -290,10 +402,21 @@ def test_an_adopted_table_keeps_its_own_types(load: Load, dsn: str) -> None:
 def test_a_value_that_only_the_server_can_judge_is_told_with_its_line(load: Load, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE biz.ai_run_logs ADD COLUMN price money")
-    report = load("site_id,app_type,price\na,chat,1\n\na,chat,cheap\n")
-    assert [row.line for row in report.bad] == [4]
-    assert "price" in report.bad[0].reason
-    assert count(dsn) == 0
+        connection.execute("ALTER TABLE biz.ai_run_logs ADD CHECK (model <> 'forbidden')")
+        connection.execute("CREATE UNIQUE INDEX ON biz.ai_run_logs (member_id, created_at)")
+    header = "site_id,app_type,created_at,price,model,member_id\n"
+    good = [f"a,chat,2026-05-01,1,m,{number}" for number in range(3000)]
+    for column, bad, line, reason in (
+        ("price", "a,chat,2026-05-01,cheap,m,x", 2503, "price: invalid input syntax for type money"),
+        ("price", "a,chat,2026-05-01,cheap\x1b[2J,m,x", 2503, "price: invalid input syntax for type money"),
+        ("model", "a,chat,2026-05-01,1,forbidden,x", 2503, "violates check constraint"),
+        ("member", "a,chat,2026-05-01,1,m,7", 2503, "already exists"),
+    ):
+        report = load(header + "\n".join([*good[:2500], "", bad, *good[2500:]]))
+        assert (report.rows, [row.line for row in report.bad]) == (0, [line]), column
+        assert reason in report.bad[0].reason
+        assert report.bad[0].reason.isprintable()
+        assert count(dsn) == 0
 
 
 def test_a_role_that_is_no_superuser_can_import(dsn: str, tmp_path: Path) -> None:
@@ -305,12 +428,60 @@ def test_a_role_that_is_no_superuser_can_import(dsn: str, tmp_path: Path) -> Non
             admin.execute("GRANT USAGE ON SEQUENCE runglass.run_log_id TO importer")
             admin.execute("GRANT SELECT, INSERT ON biz.ai_run_logs, runglass.run_external_ids TO importer")
             as_importer = psycopg.conninfo.make_conninfo(dsn, options="-c role=importer")
-            report = import_run_logs(as_importer, str(tmp_path / "runs.csv"), columns={}, constants={})
+            report = import_run_logs(as_importer, str(tmp_path / "runs.csv"), ImportOptions(created_now=True))
         finally:
             admin.execute("DROP OWNED BY importer")
             admin.execute("DROP ROLE importer")
     assert report.rows == 1
     assert count(dsn) == 1
+
+
+def test_a_dry_run_shows_rows_as_they_would_be_stored_and_changes_nothing(load: Load, dsn: str) -> None:
+    def everything() -> str:
+        with psycopg.connect(dsn) as connection:
+            tables = connection.execute(
+                "SELECT format('%I.%I', schemaname, relname), n_tup_ins + n_tup_upd + n_tup_del"
+                " FROM pg_stat_user_tables ORDER BY 1"
+            ).fetchall()
+            last = connection.execute("SELECT last_value FROM runglass.run_log_id").fetchone()
+        return f"{tables} {last} {rows(dsn, '*')}"
+
+    before = everything()
+    report = load(
+        f"{HEADER}\n{GOOD}\n" + "acme,chat,2020-04-01 10:00,7,,failed\n" * 9,
+        dry_run=True,
+        time_zone="Asia/Tokyo",
+    )
+    assert everything() == before
+    assert (report.rows, report.tokens, len(report.shown)) == (10, 5 + 9 * 7, 5)
+    assert report.shown[1]["created_at"] == datetime(2020, 4, 1, 1, 0, tzinfo=UTC)
+    first = {
+        "line": 2,
+        "status": "success",
+        "tokens_used": 5,
+        "finished_at": datetime(2026, 5, 1, 10, 0, 0, 20000, UTC),
+    }
+    assert report.shown[0].items() >= first.items()
+
+
+def test_vocabulary_is_mapped_and_our_own_words_are_understood(load: Load, dsn: str) -> None:
+    words = ["SUCCESS", "Circuit_Open", "failure", "FAILURE", "done", "timeout"]
+    text = HEADER + "\n" + "".join(f"a,b,2026-05-0{n + 1},1,1,{word}\n" for n, word in enumerate(words))
+    assert load(text).bad_rows == 3
+    report = load(text, words={"status": {"failure": "failed", "done": "SUCCESS", "ko": "failed"}})
+    assert report.remarks == ["--map status:ko: no row has it"]
+    stored = [row[0] for row in rows(dsn, "status")]
+    assert stored == ["success", "circuit_open", "failed", "failed", "success", "timeout"]
+    assert load(text.replace("done", "-"), words={"status": {"failure": "failed", "-": ""}}).rows == 6
+    with pytest.raises(ImportUsageError, match="--map status:x=good: status is one of pending, running"):
+        load(text, words={"status": {"x": "good"}})
+    with pytest.raises(ImportUsageError, match="--map model: nothing of the file is loaded into model"):
+        load(text, words={"model": {"x": "y"}})
+    alert = "site_id,app_type,created_at,status,alert_status\na,b,2026-05-09,failed,{}\n"
+    assert (
+        "alert_status is none of pending, acknowledged, ignored" in load(alert.format("seen")).bad[0].reason
+    )
+    assert load(alert.format("seen"), words={"alert_status": {"Seen": "acknowledged"}}).rows == 1
 
 
 def test_an_interrupted_import_loads_nothing(load: Load, dsn: str) -> None:
@@ -346,13 +517,15 @@ def test_the_real_trace_loads_with_its_totals(dsn: str, repository: Path) -> Non
     report = import_run_logs(
         dsn,
         str(trace),
-        columns={
-            "created_at": "TIMESTAMP",
-            "prompt_tokens": "ContextTokens",
-            "completion_tokens": "GeneratedTokens",
-        },
-        constants={"site_id": "acme", "app_type": "code_assistant", "status": "success"},
-        shift_to_now=True,
+        ImportOptions(
+            columns={
+                "created_at": "TIMESTAMP",
+                "prompt_tokens": "ContextTokens",
+                "completion_tokens": "GeneratedTokens",
+            },
+            constants={"site_id": "acme", "app_type": "code_assistant", "status": "success"},
+            shift_to_now=True,
+        ),
         now=NOW,
     )
     assert (report.rows, report.tokens, report.last_created_at) == (len(lines), prompts + completions, NOW)
