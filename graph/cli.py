@@ -16,7 +16,7 @@ from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.migrate import MigrationError
 from graph.config import Settings, SettingsError, load_settings, unknown_variables, with_demo_budget
 from graph.key_command import keys
-from graph.migrating import migrate_store
+from graph.migrating import migrate_store, prepare_store
 from resolvers.imports.errors import ImportUsageError
 
 app = typer.Typer(
@@ -248,8 +248,7 @@ def import_(
         dry_run=dry_run,
     )
     with store(settings) as ready:
-        if not dry_run:
-            migrate_store(ready)
+        prepare_store(ready, may_migrate=not dry_run)
         code = import_runs(ready.dsn, file, options, Console(stderr=True))
         if code == 0 and not dry_run:
             asyncio.run(on_database(ready, fold_rollups))

@@ -222,3 +222,13 @@ def test_killed_in_the_middle_it_leaves_nothing_and_can_be_tried_again(dsn: str,
             importing.communicate(HEADER + rows, timeout=60)
         assert importing.returncode == 0
         assert watcher.execute("SELECT count(*) FROM biz.ai_run_logs").fetchone() == (50_000,)
+
+
+def test_a_dry_run_migrates_nothing(empty_dsn: str) -> None:
+    with process(empty_dsn, "--dry-run") as importing:
+        _, errors = importing.communicate(HEADER + "a,b,2026-05-01\n", timeout=60)
+    assert importing.returncode == 1
+    assert errors.count("\n") == 1
+    assert "run `runglass migrate`" in errors
+    with psycopg.connect(empty_dsn) as connection:
+        assert connection.execute("SELECT to_regclass('biz.ai_run_logs')").fetchone() == (None,)
