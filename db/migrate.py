@@ -22,6 +22,7 @@ from db.engine_schema import apply_engine_schema, missing_engine_migrations
 from db.errors import first_line
 from db.former_migrations import is_complete, is_former
 from db.migration_lock import migration_lock
+from db.online import ONLINE, LockTimeout, Tell, patiently, run_online
 
 log = logging.getLogger(__name__)
 
@@ -84,17 +85,24 @@ def known_migrations(folder: Path = _FOLDER) -> list[Migration]:
 
 
 async def apply_migrations(
-    dsn: str, *, folder: Path = _FOLDER, connect_seconds: float = 5.0, refuse_newer: bool = False
+    dsn: str,
+    *,
+    folder: Path = _FOLDER,
+    connect_seconds: float = 5.0,
+    refuse_newer: bool = False,
+    tell: Tell = log.info,
 ) -> list[str]:
-    """Apply what is missing and return the names applied, oldest first.
+    """Apply what is missing and return the names applied, oldest first; `tell` is told of progress.
 
-    Each file is one transaction with its row in the ledger; the job engine's schema comes last. Processes
+    Each file is one transaction with its row in the ledger, or steps beside which others write (`db.online`);
+    the job engine's schema comes last. It may be killed at any point and called again. Processes
     that start together wait for each other; the later ones find nothing to do. Where nothing is missing no
     lock is taken and nothing is written, so that a role without the right to create, or a standby, will do.
 
     A database that holds more than this version knows is served as it is, since migrations only add; with
     `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is
-    both newer and older, the server is too old, or a file fails (then nothing of that file is applied);
+    both newer and older, the server is too old, a file fails (then nothing of that file is applied, or of an
+    online one its first steps), or somebody has a lock for ten minutes;
     Unavailable where the server cannot be reached.
     """
     async with connected(dsn, seconds=connect_seconds, purpose="migrate") as connection:
@@ -105,7 +113,7 @@ async def apply_migrations(
             if await _is_served_as_it_is(connection, folder, refuse_newer=refuse_newer):
                 return []
             async with migration_lock(dsn, seconds=connect_seconds):
-                return await _apply_missing(connection, folder)
+                return await _apply_missing(connection, folder, tell)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise MigrationError(
                 f"the migrations cannot be applied: {first_line(error)}"
@@ -157,7 +165,7 @@ async def _state(connection: psycopg.AsyncConnection, folder: Path) -> Migration
     return MigrationState(missing, _newer(known, ledger))
 
 
-async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path) -> list[str]:
+async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path, tell: Tell) -> list[str]:
     """Apply what is missing, by now: another process may have been at it before this one had the lock."""
     await connection.execute(_CREATE_LEDGER)
     known = known_migrations(folder)
@@ -166,7 +174,7 @@ async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path) -> l
         ledger = await _begin_with_baseline(connection, known)
     missing = _missing(known, ledger)
     for migration in missing:
-        await _apply(connection, migration)
+        await _apply(connection, migration, tell)
     engine = await _apply_engine(connection) if folder == _FOLDER else None
     return [migration.name for migration in missing] + ([f"procrastinate {engine}"] if engine else [])
 
@@ -219,14 +227,22 @@ async def _note(connection: psycopg.AsyncConnection, migration: Migration) -> No
     )
 
 
-async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> None:
+async def _apply(connection: psycopg.AsyncConnection, migration: Migration, tell: Tell) -> None:
+    async def work() -> None:
+        # The text is a file of this package, as trusted as a literal of this module.
+        await connection.execute(cast(LiteralString, migration.statements))
+        await _note(connection, migration)
+
+    def told(line: str) -> None:
+        tell(f"{migration.name}: {line}")
+
     try:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0")
-            # The text is a file of this package, as trusted as a literal of this module.
-            await connection.execute(cast(LiteralString, migration.statements))
+        if migration.sql.startswith(ONLINE):
+            await run_online(connection, migration.sql, told)
             await _note(connection, migration)
-    except psycopg.Error as error:
+        else:
+            await patiently(connection, work, told)
+    except (psycopg.Error, LockTimeout) as error:
         raise MigrationError(f"migration {migration.name} failed: {first_line(error)}") from error
 
 

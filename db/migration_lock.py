@@ -25,9 +25,11 @@ _LOCK_KEY = 7_864_511_245_001
 _TRY_SECONDS = 0.2
 _TELL_SECONDS = 5.0
 
-# For as long as the migrations take nothing else is asked on this connection.
+# For as long as the migrations take nothing else is asked on this connection. The key is no parameter: after
+# a statement with parameters its snapshot stays until the next one, and an index that is built concurrently
+# waits for everybody who has an older snapshot.
 TAKE: LiteralString = """
-SELECT pg_try_advisory_xact_lock(%s), set_config('idle_in_transaction_session_timeout', '0', true)
+SELECT pg_try_advisory_xact_lock(7864511245001), set_config('idle_in_transaction_session_timeout', '0', true)
 """
 
 WHO_HAS_IT: LiteralString = """
@@ -58,7 +60,7 @@ async def migration_lock(dsn: str, *, seconds: float) -> AsyncGenerator[None, No
 
 async def _try(connection: AsyncConnection[TupleRow]) -> bool:
     await connection.execute("BEGIN")
-    cursor = await connection.execute(TAKE, (_LOCK_KEY,))
+    cursor = await connection.execute(TAKE)
     row = await cursor.fetchone()
     if row is not None and row[0]:
         return True

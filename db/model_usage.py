@@ -2,18 +2,17 @@
 
 Tables: runglass.model_usage (by hour and day) and runglass.batch_usage (by quarter of an hour), and of
 runglass.run_log_deltas what is not folded into them yet. Only runs count whose model and both counts of
-tokens are known. Times and ranges are those of `db.rollups`. What was written before models were counted, and
-is not counted yet (runglass.model_usage_start), is left out.
+tokens are known. Times and ranges are those of `db.rollups`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import LiteralString, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from db.pool import Connection, fetch_all
+from db.pool import Connection
 from db.ranges import ranges
 from db.rollups import SUM, RollUpStatement, moved
 from db.scope import Scope, SiteStatement
@@ -44,13 +43,8 @@ class BatchUsage(NamedTuple):
     completion_tokens: int | None
 
 
-_COUNTED_FROM: LiteralString = "(SELECT counted_from FROM runglass.model_usage_start)"
-
 _SUM_MODELS = (
-    SUM.replace("(SELECT %(first_day)s::timestamptz)", "greatest(%(first_day)s, " + _COUNTED_FROM + ")")
-    .replace("= edge.hour", "= edge.hour AND edge.hour >= " + _COUNTED_FROM)
-    .replace("%(first)s", "greatest(%(first)s, " + _COUNTED_FROM + ")")
-    .replace("{table}", "runglass.model_usage")
+    SUM.replace("{table}", "runglass.model_usage")
     .replace("{key}", "model")
     .replace("{measures}", "app_type, calls, prompt_tokens, completion_tokens")
     .replace(
@@ -64,7 +58,7 @@ SUM_MODELS_BY_PERIOD = RollUpStatement(
     .replace("{group}", "period, key")
     .replace(
         "{columns}",
-        "period - 1, '', key, sum(calls)::bigint, sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint",
+        "period - 1, '', key, sum(calls)::bigint, sum(prompt_tokens), sum(completion_tokens)",
     ),
     of_sites="1",
     of_every_site="3",
@@ -75,18 +69,16 @@ SUM_MODELS_BY_APP = RollUpStatement(
     .replace("{group}", "period, app_type, key")
     .replace(
         "{columns}",
-        "period - 1, app_type, key, sum(calls)::bigint, sum(prompt_tokens)::bigint,"
-        " sum(completion_tokens)::bigint",
+        "period - 1, app_type, key, sum(calls)::bigint, sum(prompt_tokens), sum(completion_tokens)",
     ),
     of_sites="0",
     of_every_site="2",
 )
 
-# Of a batch that was confirmed before everything was counted, nothing is said.
 SUM_BATCHES = SiteStatement(
     """
-    SELECT batch.id, used.quarter, used.model, sum(used.calls)::bigint, sum(used.prompt_tokens)::bigint,
-        sum(used.completion_tokens)::bigint
+    SELECT batch.id, used.quarter, used.model, sum(used.calls)::bigint, sum(used.prompt_tokens),
+        sum(used.completion_tokens)
     FROM runglass.batches AS batch
     LEFT JOIN (
         SELECT batch_id, quarter, model, calls, prompt_tokens, completion_tokens
@@ -97,7 +89,7 @@ SUM_BATCHES = SiteStatement(
         FROM runglass.run_log_deltas WHERE batch_id = ANY(%(names)s)
     ) AS used ON used.batch_id = batch.id::text
     WHERE batch.id = ANY(%(ids)s) AND {scope}
-      AND batch.confirmed_at >= (SELECT counted_from FROM runglass.model_usage_start)
+      AND batch.confirmed_at IS NOT NULL
     GROUP BY batch.id, used.quarter, used.model
     HAVING sum(used.calls) IS DISTINCT FROM 0""",
     column="batch.site_id",
@@ -109,7 +101,8 @@ async def model_usage(
 ) -> list[ModelUsage]:
     """The usage of each period between `bounds` (ascending, two or more) by model, and by app if wanted."""
     statement = SUM_MODELS_BY_APP if by_app else SUM_MODELS_BY_PERIOD
-    return await fetch_all(connection, ModelUsage, statement, scope, ranges(bounds, scope))
+    values = {**ranges(bounds, scope), **scope.parameters()}
+    return await connection.fetch(statement.sql(scope), values, _model_usage)
 
 
 async def batch_usage(connection: Connection, *, scope: Scope, ids: Sequence[UUID]) -> list[BatchUsage]:
@@ -117,5 +110,18 @@ async def batch_usage(connection: Connection, *, scope: Scope, ids: Sequence[UUI
 
     Nothing of batches that were never confirmed.
     """
-    values = {"ids": list(ids), "names": [str(batch_id) for batch_id in ids]}
-    return await fetch_all(connection, BatchUsage, SUM_BATCHES, scope, values)
+    values = {"ids": list(ids), "names": [str(batch_id) for batch_id in ids], **scope.parameters()}
+    return await connection.fetch(SUM_BATCHES.sql(scope), values, _batch_usage)
+
+
+def _model_usage(row: Sequence[Any]) -> ModelUsage:
+    # Sums are numeric, so that none can be too large.
+    *rest, prompt_tokens, completion_tokens = row
+    return ModelUsage._make((*rest, int(prompt_tokens), int(completion_tokens)))
+
+
+def _batch_usage(row: Sequence[Any]) -> BatchUsage:
+    *rest, prompt_tokens, completion_tokens = row
+    if prompt_tokens is None:
+        return BatchUsage._make(row)
+    return BatchUsage._make((*rest, int(prompt_tokens), int(completion_tokens)))

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import accumulate
-from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
@@ -143,8 +142,7 @@ SUM_USAGE_BY_PERIOD = RollUpStatement(
     .replace("{group}", "period, key")
     .replace(
         "{columns}",
-        "period - 1, key, sum(calls)::bigint, sum(tokens)::bigint,"
-        " sum(latency_calls)::bigint, sum(latency_ms_sum)::bigint",
+        "period - 1, key, sum(calls)::bigint, sum(tokens), sum(latency_calls)::bigint, sum(latency_ms_sum)",
     ),
     of_sites="1",
     of_every_site="3",
@@ -154,7 +152,7 @@ SUM_USAGE_BY_APP = RollUpStatement(
     of_one_period(_SUM_USAGE)
     .replace("{key}", "app_type")
     .replace("{group}", "key")
-    .replace("{columns}", "key, sum(calls)::bigint, sum(tokens)::bigint"),
+    .replace("{columns}", "key, sum(calls)::bigint, sum(tokens)"),
     of_sites="0",
     of_every_site="2",
 )
@@ -194,7 +192,6 @@ FOLD = "SELECT runglass.fold_run_log_deltas(%s, %s)"
 LIST_DAYS = "SELECT runglass.run_rollup_days()"
 REBUILD_DAY = "SELECT runglass.rebuild_run_rollups(%s, %s)"
 REBUILD_TOTALS = "SELECT runglass.rebuild_run_totals()"
-COUNT_MODELS = "SELECT runglass.count_models_of_a_day()"
 
 
 def usage_by_period(*, scope: Scope, bounds: Sequence[datetime]) -> Read[list[PeriodUsage]]:
@@ -202,12 +199,23 @@ def usage_by_period(*, scope: Scope, bounds: Sequence[datetime]) -> Read[list[Pe
 
     `bounds` ascend; two or more (ValueError otherwise).
     """
-    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), PeriodUsage._make, list)
+    return Read(SUM_USAGE_BY_PERIOD.sql(scope), ranges(bounds, scope), _period_usage, list)
 
 
 def usage_by_app(*, scope: Scope, start: datetime, end: datetime) -> Read[list[AppUsage]]:
     """Runs of [start, end) by app, those that occur, in the order of their names."""
-    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), AppUsage._make, sorted)
+    return Read(SUM_USAGE_BY_APP.sql(scope), ranges((start, end), scope), _app_usage, sorted)
+
+
+def _period_usage(row: Sequence[Any]) -> PeriodUsage:
+    # Sums are numeric, so that none can be too large.
+    period, status, calls, tokens, latency_calls, latency_ms_sum = row
+    return PeriodUsage(period, status, calls, int(tokens), latency_calls, int(latency_ms_sum))
+
+
+def _app_usage(row: Sequence[Any]) -> AppUsage:
+    app_type, calls, tokens = row
+    return AppUsage(app_type, calls, int(tokens))
 
 
 async def tokens_since(
@@ -268,16 +276,6 @@ async def rebuild(
             progress(number, len(days))
     await _unhurried(conn, REBUILD_TOTALS, ())
     return rows
-
-
-async def count_models(conn: psycopg.AsyncConnection, *, seconds: float) -> None:
-    """Go on counting the models of runs from before they were counted, day by day, for about so long.
-
-    Returns at once where nothing is left to count. The connection is in autocommit.
-    """
-    end = monotonic() + seconds
-    while await _unhurried(conn, COUNT_MODELS, ()) and monotonic() < end:
-        pass
 
 
 async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, values: Sequence[Any]) -> int:

@@ -246,7 +246,7 @@ _IDENTITY_TESTS: dict[Any, str] = {
     serialize_int: "type({0}) is not int or not -2147483648 <= {0} <= 2147483647",
     serialize_float: "type({0}) is not float or {0} - {0} != 0.0",
     serialize_boolean: "{0} is not True and {0} is not False",
-    serialize_big_int: "type({0}) is not int or not -9223372036854775808 <= {0} <= 9223372036854775807",
+    serialize_big_int: "type({0}) is not int",
 }
 
 

@@ -19,6 +19,13 @@ EXACT = Context(prec=100)
 
 
 def serialize_big_int(value: Any) -> int:
+    """The value itself. Raises GraphQLError for anything but an integer; a sum may have any length."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GraphQLError(f"BigInt cannot represent {value!r}: it takes an integer.")
+    return value
+
+
+def parse_big_int(value: Any) -> int:
     """The value itself. Raises GraphQLError for anything but an integer of at most 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int) or not -_LIMIT <= value < _LIMIT:
         raise GraphQLError(f"BigInt cannot represent {value!r}: it takes an integer of at most 64 bits.")
@@ -28,14 +35,17 @@ def serialize_big_int(value: Any) -> int:
 def _literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> int:
     if not isinstance(node, IntValueNode):
         raise GraphQLError(f"BigInt cannot represent {print_ast(node)}: it takes an integer.", node)
-    return serialize_big_int(int(node.value))
+    return parse_big_int(int(node.value))
 
 
 BIG_INT = strawberry.scalar(
     name="BigInt",
-    description="An integer of up to 64 bits, written as a JSON integer; sums of tokens pass 32 bits.",
+    description=(
+        "An integer, written as a JSON integer; sums of tokens pass 32 bits. It takes up to 64 bits, and a"
+        " sum of values that are that large has more."
+    ),
     serialize=serialize_big_int,
-    parse_value=serialize_big_int,
+    parse_value=parse_big_int,
     parse_literal=_literal,
 )
 

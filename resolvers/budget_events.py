@@ -13,6 +13,8 @@ from db.scope import EVERY_SITE, Scope
 from resolvers.standing import Meter, spec_of
 
 THRESHOLDS = (80, 95, 100)
+# What the column holds; only a service that writes nonsense gets there.
+_LARGEST = 2**63 - 1
 
 
 async def tell_thresholds(connection: Connection) -> int:
@@ -35,7 +37,7 @@ async def tell_thresholds(connection: Connection) -> int:
                 site_id=budget.site_id,
                 app_type=budget.app_type,
                 period=budget.period,
-                used=used,
+                used=min(used, _LARGEST),
                 limit=budget.limit,
             )
     return told

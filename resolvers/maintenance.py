@@ -20,8 +20,6 @@ from resolvers.budget_events import tell_thresholds
 log = logging.getLogger(__name__)
 
 FOLD_SECONDS = 2.0
-# Of each round, until the models of the runs from before models were counted are counted.
-_COUNT_SECONDS = 0.5
 _FOLDS_A_PARTITION_CHECK = 1800
 _FOLDS_A_PURGE = 150
 # For batches that an outside dispatcher runs; our workers settle theirs at once.
@@ -55,7 +53,6 @@ async def keep_up_once(database: Database, rounds: int = 0) -> None:
     """
     async with database.connection() as connection:
         moved = await rollups.fold(connection)
-        await rollups.count_models(connection, seconds=_COUNT_SECONDS)
         if moved or rounds % _FOLDS_A_PURGE == 0:
             await tell_thresholds(connection)
         if rounds % _FOLDS_A_SETTLEMENT == 0:

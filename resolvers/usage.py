@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -50,6 +50,4 @@ def usage_of(scope: Scope, bounds: Iterable[datetime]) -> Read[Usage]:
     """The usage of every period between any two of the bounds, which may come in any order."""
     ordered = sorted(set(bounds))
     places = {bound: place for place, bound in enumerate(ordered)}
-    # As plain tuples, since each row is taken apart at once.
-    read = replace(usage_by_period(scope=scope, bounds=ordered), make_row=tuple)
-    return read.then(partial(Usage, places))
+    return usage_by_period(scope=scope, bounds=ordered).then(partial(Usage, places))

@@ -37,9 +37,9 @@ BEGIN
         SELECT date_bin('1 hour', quarter, '2000-01-01 00:00:00+00'::timestamptz) AS hour,
             extract(minute FROM quarter AT TIME ZONE 'UTC')::integer AS minute,
             site_id, app_type, status, count(*) AS deltas,
-            sum(calls) AS calls, sum(tokens)::bigint AS tokens,
+            sum(calls) AS calls, sum(tokens) AS tokens,
             coalesce(sum(calls) FILTER (WHERE latency_bin IS NOT NULL), 0) AS latency_calls,
-            sum(latency_ms_sum)::bigint AS latency_ms_sum
+            sum(latency_ms_sum) AS latency_ms_sum
         FROM source
         GROUP BY quarter, site_id, app_type, status
     ),
@@ -172,7 +172,7 @@ BEGIN
         SELECT date_bin('1 hour', quarter, '2000-01-01 00:00:00+00'::timestamptz) AS hour,
             extract(minute FROM quarter AT TIME ZONE 'UTC')::integer AS minute,
             site_id, app_type, model, sum(calls) AS calls,
-            sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens
+            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens
         FROM source
         WHERE model IS NOT NULL
         GROUP BY quarter, site_id, app_type, model

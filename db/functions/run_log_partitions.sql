@@ -2,6 +2,18 @@
 -- read them one after another and stop where a page is full (docs/decisions/cover-all-time-without-a-default-partition.md).
 -- A partition is a month's, or a stretch between months, before the first of them or after the last.
 
+-- Whether the partitions of months are ours to make: the log is partitioned by ranges of created_at, and has no DEFAULT
+-- partition but one that we made. A log that was adopted with other partitions is left alone.
+CREATE OR REPLACE FUNCTION runglass.has_run_log_months() RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_partitioned_table
+        JOIN pg_attribute ON attrelid = partrelid AND attname = 'created_at'
+        WHERE partrelid = 'biz.ai_run_logs'::regclass AND partstrat = 'r' AND partattrs::text = attnum::text
+            AND partdefid IN (0, coalesce(to_regclass('biz.ai_run_logs_rest'), 0))
+    )
+$$;
+
 -- Every partition with the period it holds. A stretch is one that we may split and merge; what others have attached under
 -- names of their own is left alone.
 CREATE OR REPLACE FUNCTION runglass.run_log_parts() RETURNS TABLE (part regclass, period tstzrange, is_stretch boolean)
@@ -279,7 +291,7 @@ DECLARE
     stretch record;
     made integer := 0;
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = parent) <> 'p' THEN
+    IF NOT runglass.has_run_log_months() THEN
         RETURN 0;
     END IF;
     IF (SELECT partdefid <> 0 FROM pg_partitioned_table WHERE partrelid = parent) THEN

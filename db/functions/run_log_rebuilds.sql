@@ -60,10 +60,10 @@ BEGIN
     RETURN QUERY EXECUTE format(
         'WITH RECURSIVE days AS ('
         ' SELECT date_bin(''24 hours'', min(created_at), ''2000-01-01 00:00:00+00''::%1$s) AS day FROM biz.ai_run_logs'
-        ' WHERE created_at > ''-infinity'' AND created_at < ''infinity'''
+        ' WHERE created_at >= ''0002-01-01 00:00:00+00''::%1$s AND created_at < ''9999-01-01 00:00:00+00''::%1$s'
         ' UNION ALL'
         ' SELECT date_bin(''24 hours'', (SELECT min(created_at) FROM biz.ai_run_logs'
-        '  WHERE created_at >= days.day + interval ''24 hours'' AND created_at < ''infinity''),'
+        '  WHERE created_at >= days.day + interval ''24 hours'' AND created_at < ''9999-01-01 00:00:00+00''::%1$s),'
         '  ''2000-01-01 00:00:00+00''::%1$s)'
         ' FROM days WHERE day IS NOT NULL)'
         ' SELECT %2$s FROM days WHERE day IS NOT NULL'
@@ -71,9 +71,6 @@ BEGIN
         ' SELECT date_bin(''24 hours'', hour, ''2000-01-01 00:00:00+00''::timestamptz) FROM ('
         '  SELECT hour FROM runglass.run_usage UNION SELECT hour FROM runglass.run_latency'
         '  UNION SELECT hour FROM runglass.model_usage'
-        -- Where the last run of a day went before its day was counted, a batch still lacks it.
-        '  UNION SELECT quarter FROM runglass.batch_usage'
-        '   WHERE quarter < (SELECT counted_from FROM runglass.model_usage_start)'
         '  UNION SELECT quarter FROM runglass.run_log_deltas) AS counted'
         ' ORDER BY 1',
         CASE WHEN zoned THEN 'timestamptz' ELSE 'timestamp' END,
@@ -82,7 +79,34 @@ BEGIN
 END
 $$;
 
--- run_totals once more from the hours; the last step of a rebuild. After a rebuild of every day all models are counted.
+-- The newest of these days that begins before `moment`; NULL where there is none.
+CREATE OR REPLACE FUNCTION runglass.run_rollup_day_before(moment timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    zoned boolean;
+    newest timestamptz;
+BEGIN
+    SELECT atttypid = 'timestamptz'::regtype INTO zoned FROM pg_attribute
+    WHERE attrelid = 'biz.ai_run_logs'::regclass AND attname = 'created_at';
+    EXECUTE format(
+        'SELECT greatest('
+        ' (SELECT max(created_at) FROM biz.ai_run_logs'
+        '  WHERE created_at >= ''0002-01-01 00:00:00+00''::%1$s AND created_at < %2$L::%1$s)%3$s,'
+        -- Level 3 has every hour of which anything is left.
+        ' (SELECT max(hour) FROM runglass.run_usage WHERE level = 3 AND site_id = '''' AND hour < $1),'
+        ' (SELECT max(hour) FROM runglass.run_latency WHERE level = 3 AND site_id = '''' AND hour < $1),'
+        ' (SELECT max(hour) FROM runglass.model_usage WHERE level = 3 AND site_id = '''' AND hour < $1),'
+        ' (SELECT max(quarter) FROM runglass.batch_usage WHERE quarter < $1),'
+        ' (SELECT max(quarter) FROM runglass.run_log_deltas WHERE quarter < $1))',
+        CASE WHEN zoned THEN 'timestamptz' ELSE 'timestamp' END,
+        CASE WHEN zoned THEN moment::text ELSE (moment AT TIME ZONE 'UTC')::text END,
+        CASE WHEN zoned THEN '' ELSE ' AT TIME ZONE ''UTC''' END
+    ) INTO newest USING moment;
+    RETURN date_bin('24 hours', newest, '2000-01-01 00:00:00+00'::timestamptz);
+END
+$$;
+
+-- run_totals once more from the hours; the last step of a rebuild.
 CREATE OR REPLACE FUNCTION runglass.rebuild_run_totals() RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -90,29 +114,27 @@ BEGIN
     DELETE FROM runglass.run_totals;
     INSERT INTO runglass.run_totals
     SELECT site_id, app_type, status, sum(calls), sum(tokens) FROM runglass.run_usage WHERE level = 0 GROUP BY 1, 2, 3;
-    UPDATE runglass.model_usage_start SET counted_from = '-infinity';
 END
 $$;
 
--- Counts the newest of the days that lie before what is counted of the models, and returns it. NULL where none is left,
--- or another session holds the roll-ups' lock.
-CREATE OR REPLACE FUNCTION runglass.count_models_of_a_day() RETURNS timestamptz
+-- Counts the runs of the newest day that is not counted yet, and returns it; NULL where all are. Every write has been
+-- counted by the triggers since before the first call, so a day may be changed before, while and after it is counted:
+-- what was counted of it is forgotten, its deltas go, and its rows are read, all in the snapshot of one statement.
+CREATE OR REPLACE FUNCTION runglass.count_day_of_old_runs() RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     day timestamptz;
 BEGIN
-    IF (SELECT counted_from = '-infinity' FROM runglass.model_usage_start)
-        OR NOT pg_try_advisory_xact_lock(runglass.run_rollup_lock())
-    THEN
+    PERFORM runglass.lock_run_rollups();
+    SELECT runglass.run_rollup_day_before(least(counted_from, '9999-01-01 00:00:00+00')) INTO day
+    FROM runglass.model_usage_start WHERE counted_from > '-infinity';
+    UPDATE runglass.model_usage_start SET counted_from = coalesce(day, '-infinity');
+    IF day IS NULL THEN
         RETURN NULL;
     END IF;
-    PERFORM runglass.lock_run_rollups();
-    SELECT max(days) INTO day FROM runglass.run_rollup_days() AS days
-    WHERE days < (SELECT counted_from FROM runglass.model_usage_start);
-    IF day IS NOT NULL THEN
-        PERFORM runglass.rebuild_run_rollups(day, day + interval '24 hours');
-    END IF;
-    UPDATE runglass.model_usage_start SET counted_from = coalesce(day, '-infinity');
-    RETURN day;
+    PERFORM runglass.rebuild_run_rollups(day, day + interval '24 hours');
+    -- Nobody else may fold yet, and each day looks at all deltas.
+    PERFORM runglass.fold_run_log_deltas(100000, true);
+    RETURN (day AT TIME ZONE 'UTC')::date;
 END
 $$;

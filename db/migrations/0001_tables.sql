@@ -1,6 +1,9 @@
 -- The three tables of the user's vocabulary (schema biz). On a database that already holds them this only adds nullable
 -- columns.
 
+-- For each ALTER TABLE, which waits for the locks of a table and of all its partitions while writers queue behind it.
+SET LOCAL statement_timeout = '500ms';
+
 CREATE SCHEMA IF NOT EXISTS biz;
 
 CREATE SEQUENCE IF NOT EXISTS runglass.run_log_id;

@@ -1,3 +1,4 @@
+-- online
 -- Keyset pages run along (created_at, id); each index serves one filter of the API.
 CREATE INDEX IF NOT EXISTS run_logs_newest ON biz.ai_run_logs (created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS run_logs_by_site ON biz.ai_run_logs (site_id, created_at DESC, id DESC);

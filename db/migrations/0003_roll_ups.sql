@@ -127,8 +127,9 @@ CREATE TABLE runglass.batch_usage (
 CREATE INDEX batch_usage_quarters ON runglass.batch_usage
     USING brin (quarter) WITH (pages_per_range = 32, autosummarize = on);
 
--- One row. Both roll-ups above hold everything from then on, and what they hold of earlier times must not be read.
+-- One row. The roll-ups hold everything from then on; what they hold of earlier times must not be read.
 CREATE TABLE runglass.model_usage_start (counted_from timestamptz NOT NULL);
+INSERT INTO runglass.model_usage_start VALUES ('infinity');
 
 -- include run_log_counts.sql
 -- include run_log_folds.sql

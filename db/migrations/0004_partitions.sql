@@ -6,10 +6,11 @@ DO $$
 DECLARE
     parent regclass := 'biz.ai_run_logs';
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = parent) = 'p' THEN
-        IF EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = parent AND attname = 'created_at' AND NOT attnotnull
-        ) OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = parent) THEN
+    IF runglass.has_run_log_months() THEN
+        IF (
+            EXISTS (SELECT FROM pg_attribute WHERE attrelid = parent AND attname = 'created_at' AND NOT attnotnull)
+            OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = parent)
+        ) THEN
             CREATE TABLE IF NOT EXISTS biz.ai_run_logs_rest PARTITION OF biz.ai_run_logs DEFAULT;
         END IF;
         PERFORM runglass.ensure_run_log_partitions(

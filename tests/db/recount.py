@@ -102,7 +102,7 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
         )
         return await cursor.fetchall()
 
-    usage = "model, count(*), sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint"
+    usage = "model, count(*), sum(prompt_tokens), sum(completion_tokens)"
     priceable = "AND model <> '' AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL"
     status = "coalesce(status, ''), count(*), coalesce(sum(tokens_used), 0)"
     latencies = "count(latency_ms), coalesce(sum(latency_ms::bigint), 0)"
@@ -191,14 +191,6 @@ def fold(dsn: str, **options: Any) -> int:
             return await rollups.fold(connection, **options)
 
     return asyncio.run(run())
-
-
-def count_models(dsn: str, *, seconds: float = 60) -> None:
-    async def run() -> None:
-        async with await Connection.connect(dsn, autocommit=True) as connection:
-            await rollups.count_models(connection, seconds=seconds)
-
-    asyncio.run(run())
 
 
 def rebuild(dsn: str) -> int:

@@ -61,13 +61,19 @@ def but_for(names: set[str], lines: set[str]) -> set[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_baseline_makes_what_the_former_files_made(kind: str, empty_dsn: str, tmp_path: Path) -> None:
     for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
-        if file.name[:4] <= BASELINE:
+        # The triggers of the former files are made by the one after the baseline that counts.
+        if file.name[:4] <= BASELINE or file.stem.endswith("_counting"):
             shutil.copy(file, tmp_path)
     with connect(empty_dsn) as connection:
         connection.execute(KINDS[kind] or "SELECT")
     asyncio.run(apply_migrations(empty_dsn, folder=tmp_path))
     changed = functions_changed_since()
-    assert but_for(changed, catalog(empty_dsn)) == but_for(changed, former_catalog(kind))
+    now, before = but_for(changed, catalog(empty_dsn)), but_for(changed, former_catalog(kind))
+    # New functions may be added; that which counted models later went, and those that wrote rows as JSON.
+    assert {line for line in now ^ before if not line.startswith("function")} == set()
+    assert {line.split("(")[0] for line in before - now} == {
+        f"function runglass.{name}" for name in ("count_models_of_a_day", "json_string", "json_instant")
+    }
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from tests.db.recount import (
     assert_same,
     check,
     connect,
-    count_models,
     fold,
     in_utc,
     read,
@@ -163,7 +162,6 @@ def test_an_adopted_table_is_counted_from_its_first_row(empty_dsn: str) -> None:
     with connect(database) as connection:
         connection.execute(ADOPTED_TABLES + rows)
     asyncio.run(apply_migrations(empty_dsn))
-    count_models(database)
     bounds = [NOW - timedelta(days=1, minutes=15), NOW - timedelta(minutes=30), NOW + timedelta(days=1)]
 
     async def compare() -> None:
