@@ -17,6 +17,7 @@ from starlette.routing import Route
 from db.errors import InvalidValue, ReadOnly, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
+from db.shares import Shares
 from graph.auth import Gate
 from graph.bodies import BodyLimits
 from graph.compiled import CompiledExecutionContext
@@ -98,14 +99,17 @@ def make_engine(settings: Settings) -> Engine:
 
 def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callable[[HTTPConnection], Any]:
     limiter = RateLimiter(database, settings.rate) if settings.rate else None
+    shares = Shares(database, connections=settings.share_of_pool, wait_seconds=settings.pool_wait)
 
     async def make_context(connection: HTTPConnection) -> Context:
         caller = await gate.caller(connection)
+        identity = caller.id or caller.name
         if limiter:
-            await limiter.spend(caller.id or caller.name)
-        loaders = Loaders(database, caller.scope)
+            await limiter.spend(identity)
+        shared = shares.of(identity)
+        loaders = Loaders(shared, caller.scope)
         return Context(
-            database,
+            shared,
             settings,
             caller,
             loaders,

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     time_zone: str = Field(default="UTC", description="The IANA zone of days and months.")
     pool_min_size: Connections = Field(default=2, description="Connections kept open by each process.")
     pool_max_size: Connections = Field(default=10, description="Most connections of each process.")
+    caller_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="The part of these connections that one caller may have at once; always one at least.",
+    )
     pool_wait: Seconds = Field(default=5, description="How long a request waits for a connection.")
     statement_timeout: Seconds = Field(default=10, description="How long one SQL statement may run.")
     connect_timeout: Seconds = Field(default=5, description="How long connecting may take.")
@@ -295,6 +301,11 @@ class Settings(BaseSettings):
             connect_seconds=self.connect_timeout,
             prepare_threshold=1 if self.prepared_statements else None,
         )
+
+    @property
+    def share_of_pool(self) -> int:
+        """How many connections one caller may have at once."""
+        return max(1, int(self.pool_max_size * self.caller_share))
 
     @property
     def rate(self) -> RateLimitItem | None:
