@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
-from db.conditions import CREATED_RANGE, equal, present
+from db.conditions import CREATED_RANGE, DATED, equal, has_place, present
 from db.connection import Read
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
@@ -34,8 +34,9 @@ class AlertRow(NamedTuple):
 
 
 ALERT_COLUMNS: LiteralString = """
-    id, site_id::text, app_type, trigger_type, member_id::text, status, error_message,
-    coalesce(alert_status, 'pending') AS alert_status, alert_changed_by, alert_changed_at, created_at"""
+    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
+    status::text, error_message, coalesce(alert_status::text, 'pending') AS alert_status, alert_changed_by,
+    alert_changed_at, created_at"""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
@@ -60,11 +61,14 @@ class AlertFilter:
 
 
 GET_ALERTS = SiteStatement(
-    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {{scope}}"
+    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {DATED}"
+    " AND {scope}"
 )
 
 LOCK_ALERT = SiteStatement(
-    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}} FOR UPDATE"
+    f"""
+    SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+    WHERE id = %(id)s AND {_IS_ALERT} AND {DATED} AND {{scope}} FOR UPDATE"""
 )
 
 SET_ALERT_STATUS = SiteStatement(
@@ -84,12 +88,12 @@ RECENT_ALERTS = SiteStatement(
     f"""
     SELECT * FROM (
         (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-         WHERE {_IS_ALERT} AND {_IS_PENDING} AND {{scope}}
+         WHERE {_IS_ALERT} AND {_IS_PENDING} AND {DATED} AND {{scope}}
          ORDER BY created_at DESC, id DESC LIMIT 10)
         UNION ALL
         SELECT * FROM (
             SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-            WHERE {_IS_ALERT} AND {{scope}}
+            WHERE {_IS_ALERT} AND {DATED} AND {{scope}}
             ORDER BY created_at DESC, id DESC LIMIT 10
         ) AS newest WHERE alert_status <> 'pending'
         LIMIT 10
@@ -119,19 +123,21 @@ async def list_alerts(
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {{scope}}{conditions}{keys}{order}",
+        f" WHERE {_IS_ALERT} AND {DATED} AND {{scope}}{conditions}{keys}{order}",
         along_index=True,
     )
     return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
 
 
-async def count_alerts(connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int) -> int:
-    """How many alerts match, counted no further than `most`."""
+async def count_alerts(
+    connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int, dated: bool = True
+) -> int:
+    """How many alerts match, counted no further than `most`; without `dated` those that no page shows."""
     scope, wanted = scope.matching("ai_run_logs", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {{scope}}{conditions} LIMIT %(most)s) AS matching",
+        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching",
         along_index=True,
     )
     return await fetch_count(connection, statement, scope, values | {"most": most})

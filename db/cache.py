@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
-from db.conditions import CREATED_RANGE, equal, present, status_among
+from db.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import Connection, fetch_all, fetch_count
 from db.scope import Scope, SiteStatement
@@ -44,11 +44,12 @@ class CacheFilter:
 
 
 CACHE_COLUMNS: LiteralString = (
-    "id, site_id::text, cache_type, target_id::text, coalesce(status, ''), created_at, expires_at"
+    "id, coalesce(site_id::text, ''), coalesce(cache_type::text, ''), target_id::text,"
+    " coalesce(status::text, ''), created_at, runglass.readable_time(expires_at)"
 )
 
 GET_CACHE_ENTRIES = SiteStatement(
-    f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {{scope}}"
+    f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
 )
 
 GET_CACHE_RESULTS = SiteStatement(
@@ -78,19 +79,21 @@ async def list_cache_entries(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}",
+        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {DATED} AND {{scope}}{conditions}{keys}{order}",
         along_index=True,
     )
     return page_of(page, await fetch_all(connection, CacheEntryRow, statement, scope, values | key_values))
 
 
-async def count_cache_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter, most: int) -> int:
-    """How many entries match, counted no further than `most`."""
+async def count_cache_entries(
+    connection: Connection, *, scope: Scope, wanted: CacheFilter, most: int, dated: bool = True
+) -> int:
+    """How many entries match, counted no further than `most`; without `dated` those that no page shows."""
     scope, wanted = scope.matching("ai_cache", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_cache"
-        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
     )
     return await fetch_count(connection, statement, scope, values | {"most": most})
 

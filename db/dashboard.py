@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import LiteralString, NamedTuple
 
+from db.conditions import DATED
 from db.connection import Read
 from db.pool import site_read
 from db.rollups import APPS_OF_EVERY_SITE, APPS_OF_SITES
@@ -35,7 +36,8 @@ def _newest_of(apps: LiteralString) -> SiteStatement:
     FROM (SELECT app_type COLLATE "default" AS app_type FROM ({apps}) AS known) AS app
     CROSS JOIN LATERAL (
         SELECT coalesce(status, '') AS status, created_at FROM biz.ai_run_logs
-        WHERE app_type = app.app_type AND app_type >= app.app_type AND app_type <= app.app_type AND {{scope}}
+        WHERE app_type = app.app_type AND app_type >= app.app_type AND app_type <= app.app_type AND {DATED}
+            AND {{scope}}
         ORDER BY created_at DESC, id DESC LIMIT 1
     ) AS latest
     WHERE app.app_type <> ''"""

@@ -9,7 +9,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from db.conditions import CREATED_RANGE, contains, equal, present, status_among
+from db.conditions import CREATED_RANGE, DATED, contains, equal, has_place, present, status_among
 from db.errors import InvalidValue
 from db.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
 from db.keyset import Page, PageRequest, keyset, page_of
@@ -80,24 +80,27 @@ class RunLogFilter:
 EVERY_RUN = RunLogFilter()
 
 RUN_LOG_COLUMNS: LiteralString = """
-    id, site_id::text, app_type, trigger_type, member_id::text, session_id::text, model,
-    coalesce(tokens_used, 0)::bigint, prompt_tokens, completion_tokens, latency_ms::bigint,
-    coalesce(status, ''), error_message, alert_status, alert_changed_by, alert_changed_at, trigger_job_id,
-    external_id, created_at, finished_at"""
+    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
+    session_id::text, model, coalesce(runglass.whole_number(tokens_used), 0),
+    prompt_tokens, completion_tokens, runglass.small_number(runglass.whole_number(latency_ms)),
+    coalesce(status::text, ''), error_message, alert_status::text, alert_changed_by, alert_changed_at,
+    trigger_job_id,
+    external_id, created_at, runglass.readable_time(finished_at)"""
 
 GET_RUN_LOGS = SiteStatement(
-    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"
+    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
 )
 
 GET_RUN_TEXTS = SiteStatement(
-    "SELECT id, request_prompt, response_text FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {scope}"
+    "SELECT id, request_prompt::text, response_text::text FROM biz.ai_run_logs"
+    " WHERE id = ANY(%(ids)s) AND {scope}"
 )
 
 COUNT_RUNS_OF_JOBS = SiteStatement(
-    """
+    f"""
     SELECT job.id, (
         SELECT count(*) FROM (
-            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {scope} LIMIT %(most)s
+            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {DATED} AND {{scope}} LIMIT %(most)s
         ) AS run
     )
     FROM unnest(%(parents)s::bigint[]) AS job(id)"""
@@ -251,7 +254,7 @@ async def list_run_logs(
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {{scope}}{search.conditions}{keys}{order}",
+        f" WHERE {DATED} AND {{scope}}{search.conditions}{keys}{order}",
         along_index=True,
     )
     values = search.values | key_values
@@ -259,15 +262,17 @@ async def list_run_logs(
     return page_of(page, rows)
 
 
-async def count_run_logs(connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int) -> int:
-    """How many runs match, counted no further than `most`."""
+async def count_run_logs(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int, dated: bool = True
+) -> int:
+    """How many runs match, counted no further than `most`; without `dated` those that no page shows."""
     scope, wanted = scope.matching("ai_run_logs", wanted)
     search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
-    if search.counted is not None and most <= FEW + 1:
+    if dated and search.counted is not None and most <= FEW + 1:
         return min(search.counted, most)
     statement = SiteStatement(
         f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {{scope}}{search.conditions} LIMIT %(most)s) AS r",
+        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(most)s) AS r",
         along_index=True,
     )
     values = search.values | {"most": most}
@@ -293,7 +298,7 @@ async def list_runs_of_jobs(
         f"""
         SELECT run.* FROM unnest(%(job_ids)s::bigint[]) AS job(id) CROSS JOIN LATERAL (
             SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
-            WHERE trigger_job_id = job.id AND {{scope}}{keys}{order}
+            WHERE trigger_job_id = job.id AND {DATED} AND {{scope}}{keys}{order}
         ) AS run"""
     )
     rows = await fetch_all(connection, RunLogRow, statement, scope, values | {"job_ids": list(job_ids)})

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from db.conditions import CREATED_RANGE, equal, present, status_among
+from db.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
 from db.pool import ChildCount, Connection, fetch_all, fetch_count
 from db.scope import Scope, SiteStatement
@@ -82,18 +82,19 @@ class RootRow(NamedTuple):
 
 
 JOB_COLUMNS: LiteralString = """
-    id, site_id::text, event_type, connector_type, member_id::text, payload, to_jsonb(app_chain),
-    coalesce(is_forced, false), coalesce(status, ''), error_message, coalesce(attempt, 1),
-    retry_of_id, coalesce(chain_start, 0), input_run_id, batch_id, started_at, finished_at, created_at"""
+    id, coalesce(site_id::text, ''), coalesce(event_type::text, ''), connector_type::text, member_id::text,
+    payload, to_jsonb(app_chain), coalesce(is_forced, false), coalesce(status::text, ''), error_message,
+    coalesce(attempt, 1), retry_of_id, coalesce(chain_start, 0), input_run_id, batch_id,
+    runglass.readable_time(started_at), runglass.readable_time(finished_at), created_at"""
 
 GET_TRIGGER_JOBS = SiteStatement(
-    f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {{scope}}"
+    f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
 )
 
 # In the order of their ids, so that no two transactions wait for each other.
 LOCK_TRIGGER_JOBS = SiteStatement(
     f"""
-    SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {{scope}}
+    SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}
     ORDER BY id FOR UPDATE"""
 )
 
@@ -209,21 +210,21 @@ async def list_trigger_jobs(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {{scope}}{conditions}{keys}{order}",
+        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {DATED} AND {{scope}}{conditions}{keys}{order}",
         along_index=True,
     )
     return page_of(page, await fetch_all(connection, TriggerJobRow, statement, scope, values | key_values))
 
 
 async def count_trigger_jobs(
-    connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, most: int
+    connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, most: int, dated: bool = True
 ) -> int:
-    """How many jobs match, counted no further than `most`."""
+    """How many jobs match, counted no further than `most`; without `dated` those that no page shows."""
     scope, wanted = scope.matching("ai_trigger_jobs", wanted)
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_trigger_jobs"
-        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
     )
     return await fetch_count(connection, statement, scope, values | {"most": most})
 
@@ -257,7 +258,7 @@ async def list_jobs_of_parents(
         f"""
         SELECT job.* FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key) CROSS JOIN LATERAL (
             SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs
-            WHERE {column} = parent.key AND {{scope}}{keys}{order}
+            WHERE {column} = parent.key AND {DATED} AND {{scope}}{keys}{order}
         ) AS job"""
     )
     rows = await fetch_all(connection, TriggerJobRow, statement, scope, values | {"parents": list(parents)})
@@ -279,7 +280,8 @@ async def count_jobs_of_parents(
         f"""
         SELECT parent.key, (
             SELECT count(*) FROM (
-                SELECT FROM biz.ai_trigger_jobs WHERE {column} = parent.key AND {{scope}} LIMIT %(most)s
+                SELECT FROM biz.ai_trigger_jobs
+                WHERE {column} = parent.key AND {DATED} AND {{scope}} LIMIT %(most)s
             ) AS job
         )
         FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key)"""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -131,6 +131,18 @@ class ConnectionPage:
     count: Callable[[int], Awaitable[int]]
     # What fields beyond those of every connection need, such as the scope of the list.
     source: Any = None
+    count_undated: Callable[[], Awaitable[int]] | None = None
+
+
+class CountRows(Protocol):
+    """Counts the rows of a filter up to a number; without `dated` those that have no place in a page."""
+
+    def __call__(self, most: int, /, *, dated: bool = True) -> Awaitable[int]: ...
+
+
+def filtered_page(page: Page[Any], count: CountRows, source: Any = None) -> ConnectionPage:
+    """A page of a table of others, some rows of which may have no time of creation."""
+    return ConnectionPage(page, count, source, lambda: count(EXACT_TOTAL, dated=False))
 
 
 @strawberry.type(description="Where a page lies in its list.")
@@ -188,6 +200,10 @@ def _page_info(root: strawberry.Parent[ConnectionPage]) -> PageInfo:
     )
 
 
+async def _undated_count(root: strawberry.Parent[ConnectionPage]) -> int:
+    return await root.count_undated() if root.count_undated else 0
+
+
 async def _total_count(root: strawberry.Parent[ConnectionPage]) -> Total:
     count = await root.count(EXACT_TOTAL + 1)
     return Total(count=min(count, EXACT_TOTAL), is_exact=count <= EXACT_TOTAL)
@@ -202,5 +218,12 @@ class Connection(Generic[NodeT]):
     total_count: Total = resolved(
         _total_count,
         "How many objects the whole list has; counted only when selected, and only up to 10,000.",
+        weight=STATEMENT,
+    )
+    undated_count: int = resolved(
+        _undated_count,
+        "How many more objects match that no page shows and no id finds: an adopted table holds them"
+        " without a time of creation, or with one outside of the years 2 to 9998. Counted only when"
+        " selected, and only up to 10,000.",
         weight=STATEMENT,
     )

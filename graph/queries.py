@@ -1,6 +1,7 @@
 """Every query of the API. Each takes the caller's scope from the context; none runs without it."""
 
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
@@ -14,7 +15,7 @@ from graph.access_queries import resolve_api_keys, resolve_audit_log
 from graph.bounds import FORMED
 from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id
-from graph.pagination import After, Before, ConnectionPage, First, Last, page_request
+from graph.pagination import After, Before, ConnectionPage, First, Last, filtered_page, page_request
 from graph.permissions import Administers
 from graph.types.alerts import Alert, AlertConnection, AlertFilter, wanted_alerts
 from graph.types.api_keys import ApiKeyConnection
@@ -97,7 +98,7 @@ async def _run_logs(
     wanted = wanted_runs(filter, info)
     request = _page(Kind.RUN, sort, first, after, last, before)
     page = await run_log_cases.list_run_logs(database, scope, wanted, request)
-    return ConnectionPage(page, lambda most: run_log_cases.count_run_logs(database, scope, wanted, most))
+    return filtered_page(page, partial(run_log_cases.count_run_logs, database, scope, wanted))
 
 
 async def _trigger_jobs(
@@ -115,9 +116,7 @@ async def _trigger_jobs(
     wanted = wanted_jobs(filter, info.context)
     request = _page(Kind.JOB, sort, first, after, last, before)
     page = await job_cases.list_trigger_jobs(database, scope, wanted, request)
-    return ConnectionPage(
-        page, lambda most: job_cases.count_trigger_jobs(database, scope, wanted, most), scope
-    )
+    return filtered_page(page, partial(job_cases.count_trigger_jobs, database, scope, wanted), scope)
 
 
 async def _alerts(
@@ -133,7 +132,7 @@ async def _alerts(
     wanted = wanted_alerts(filter, info)
     request = _page(Kind.ALERT, sort, first, after, last, before)
     page = await alert_cases.list_alerts(database, scope, wanted, request)
-    return ConnectionPage(page, lambda most: alert_cases.count_alerts(database, scope, wanted, most))
+    return filtered_page(page, partial(alert_cases.count_alerts, database, scope, wanted))
 
 
 async def _batches(
@@ -167,7 +166,7 @@ async def _cache_entries(
     wanted = wanted_entries(filter, info)
     request = _page(Kind.CACHE, sort, first, after, last, before)
     page = await cache_cases.list_cache_entries(database, scope, wanted, request)
-    return ConnectionPage(page, lambda most: cache_cases.count_cache_entries(database, scope, wanted, most))
+    return filtered_page(page, partial(cache_cases.count_cache_entries, database, scope, wanted))
 
 
 async def _budgets(

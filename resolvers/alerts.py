@@ -30,10 +30,12 @@ async def list_alerts(
         return await store.list_alerts(connection, scope=scope, wanted=wanted, page=page)
 
 
-async def count_alerts(database: Database, scope: Scope, wanted: AlertFilter, most: int) -> int:
-    """How many alerts match, counted no further than `most`."""
+async def count_alerts(
+    database: Database, scope: Scope, wanted: AlertFilter, most: int, *, dated: bool = True
+) -> int:
+    """How many alerts match, counted no further than `most`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_alerts(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_alerts(connection, scope=scope, wanted=wanted, most=most, dated=dated)
 
 
 async def set_alert_status(

@@ -19,10 +19,12 @@ async def list_cache_entries(
         return await store.list_cache_entries(connection, scope=scope, wanted=wanted, page=page)
 
 
-async def count_cache_entries(database: Database, scope: Scope, wanted: CacheFilter, most: int) -> int:
-    """How many entries match, counted no further than `most`."""
+async def count_cache_entries(
+    database: Database, scope: Scope, wanted: CacheFilter, most: int, *, dated: bool = True
+) -> int:
+    """How many entries match, counted no further than `most`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_cache_entries(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_cache_entries(connection, scope=scope, wanted=wanted, most=most, dated=dated)
 
 
 async def invalidate_cache(

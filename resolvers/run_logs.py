@@ -66,10 +66,12 @@ async def list_run_logs(
         return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
 
 
-async def count_run_logs(database: Database, scope: Scope, wanted: RunLogFilter, most: int) -> int:
-    """How many runs match, counted no further than `most`."""
+async def count_run_logs(
+    database: Database, scope: Scope, wanted: RunLogFilter, most: int, *, dated: bool = True
+) -> int:
+    """How many runs match, counted no further than `most`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_run_logs(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_run_logs(connection, scope=scope, wanted=wanted, most=most, dated=dated)
 
 
 async def record_runs(

@@ -20,10 +20,12 @@ async def list_trigger_jobs(
         return await store.list_trigger_jobs(connection, scope=scope, wanted=wanted, page=page)
 
 
-async def count_trigger_jobs(database: Database, scope: Scope, wanted: TriggerJobFilter, most: int) -> int:
-    """How many jobs match, counted no further than `most`."""
+async def count_trigger_jobs(
+    database: Database, scope: Scope, wanted: TriggerJobFilter, most: int, *, dated: bool = True
+) -> int:
+    """How many jobs match, counted no further than `most`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_trigger_jobs(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_trigger_jobs(connection, scope=scope, wanted=wanted, most=most, dated=dated)
 
 
 async def count_skipped_duplicates(
