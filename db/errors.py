@@ -7,6 +7,7 @@ here, once for many, with its SQLSTATE.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -36,6 +37,17 @@ class InvalidValue(Exception):
     """A value does not fit the type of the column it is compared with (letters for a numeric id)."""
 
 
+class RefusedByTable(Exception):
+    """A constraint of an adopted table does not take what was to be written. Nothing was changed.
+
+    `column` is the one that it is about, where its name tells.
+    """
+
+    def __init__(self, message: str, column: str | None) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 _BLOCKED = "another change was in the way; try again"
 _FULL = "the database has no space left for this; its operator must make some"
 _STOPPING = "the database is stopping or starting; try again soon"
@@ -43,6 +55,38 @@ _BROKEN = "the database has a fault of its own; its operator must look at it"
 _SLOW = "the database ended a session that took longer than it allows; try again"
 _POOLED = "a pooler stands before the database; RUNGLASS_POOLER=transaction must say so"
 _UNREACHABLE = "the database does not answer; try again later"
+
+# The columns of adopted tables, the longer ones of two that end alike first.
+_COLUMNS = (
+    "member_id",
+    "session_id",
+    "site_id",
+    "target_id",
+    "external_id",
+    "trigger_job_id",
+    "batch_id",
+    "trigger_type",
+    "app_type",
+    "event_type",
+    "connector_type",
+    "cache_type",
+    "alert_status",
+    "status",
+    "request_prompt",
+    "response_text",
+    "prompt_tokens",
+    "completion_tokens",
+    "tokens_used",
+    "latency_ms",
+    "error_message",
+    "created_at",
+    "finished_at",
+    "started_at",
+    "expires_at",
+    "app_chain",
+    "payload",
+    "model",
+)
 
 # By SQLSTATE, or by its class of two characters; the longer one goes first.
 _REASONS = {
@@ -95,6 +139,8 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
             ) from error
         case errors.QueryCanceled():
             raise StatementTimeout("reading took too long and was stopped; narrow the filter") from error
+        case psycopg.IntegrityError() if error.diag.schema_name == "biz":
+            raise _refused_by_table(error) from error
         # A value that is too long for an index is the caller's too.
         case psycopg.DataError() | errors.ProgramLimitExceeded():
             raise InvalidValue(first_line(error)) from error
@@ -107,6 +153,18 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
             raise Unavailable(_UNREACHABLE) from error
         case _:
             return
+
+
+def _refused_by_table(error: psycopg.IntegrityError) -> RefusedByTable:
+    table, constraint = error.diag.table_name or "", error.diag.constraint_name or ""
+    if column := error.diag.column_name:
+        return RefusedByTable(f"the table biz.{table} takes no row without {column}", column)
+    # PostgreSQL names a constraint after its table and its column where nobody else does.
+    column = next((name for name in _COLUMNS if re.search(rf"(^|_){name}(_|$)", constraint)), None)
+    about = f" for {column}" if column else ""
+    return RefusedByTable(
+        f"the constraint {constraint} of biz.{table} does not take this value{about}", column
+    )
 
 
 def first_line(error: BaseException) -> str:

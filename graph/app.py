@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from db.errors import InvalidValue, ReadOnly, StatementTimeout, Unavailable
+from db.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
 from db.pool import Database
 from db.shares import Shares
@@ -23,11 +23,12 @@ from graph.bodies import BodyLimits
 from graph.compiled import CompiledExecutionContext
 from graph.config import Settings, load_settings
 from graph.context import Context
-from graph.errors import ApiError, ErrorCode, ErrorFormatter
+from graph.errors import ApiError, ErrorCode, ErrorFormatter, sentence
 from graph.execution import Engine
 from graph.explorer import explorer_page, explorer_routes
 from graph.http import GraphQLEndpoint
 from graph.limits import Limits
+from graph.refusals import input_field
 from graph.schema import schema
 from graph.sign_in import sign_in_routes
 from resolvers.authentication import Authentication
@@ -120,25 +121,25 @@ def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callab
     return make_context
 
 
-def _sentence(error: Exception) -> str:
-    clause = str(error)
-    return f"{clause[:1].upper()}{clause[1:]}."
-
-
 def _unavailable(error: Exception) -> ApiError:
-    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, _sentence(error))
+    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, sentence(error))
 
 
 def _read_only(error: Exception) -> ApiError:
-    return ApiError(ErrorCode.READ_ONLY, _sentence(error))
+    return ApiError(ErrorCode.READ_ONLY, sentence(error))
 
 
 def _timed_out(error: Exception) -> ApiError:
-    return ApiError(ErrorCode.EXECUTION_TIMEOUT, _sentence(error))
+    return ApiError(ErrorCode.EXECUTION_TIMEOUT, sentence(error))
 
 
 def _bad_value(_error: Exception) -> ApiError:
     return ApiError(ErrorCode.BAD_USER_INPUT, "A value does not fit what it is compared with or stored in.")
+
+
+def _refused_by_table(error: RefusedByTable) -> ApiError:
+    extensions = {"argument": field} if (field := input_field(error)) else {}
+    return ApiError(ErrorCode.BAD_USER_INPUT, sentence(error), **extensions)
 
 
 def _refused(error: Exception) -> ApiError:
@@ -156,6 +157,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
     LoadCancelled: _unavailable,
     StatementTimeout: _timed_out,
     InvalidValue: _bad_value,
+    RefusedByTable: _refused_by_table,
     RateLimited: _rate_limited,
     # Where a mutation's union has no member for it, and in queries.
     Refusal: _refused,

@@ -208,6 +208,12 @@ class ErrorFormatter:
         return ApiError(code, text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…")
 
 
+def sentence(error: Exception) -> str:
+    """The clause that an error of the database's floor says, as a sentence for an answer."""
+    clause = str(error)
+    return f"{clause[:1].upper()}{clause[1:]}."
+
+
 def _located(error: GraphQLError, seen: ApiError) -> FormattedError:
     formatted: FormattedError = {"message": seen.message}
     if error.locations:

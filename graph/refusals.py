@@ -8,6 +8,8 @@ from datetime import datetime
 
 import strawberry
 
+from db.errors import RefusedByTable
+from graph.errors import sentence
 from graph.ids import Kind, print_id
 from graph.scalars import BigInt
 from graph.types.budgets import BudgetPeriod
@@ -66,6 +68,14 @@ class BudgetExceeded(Refusal):
     budget_period: BudgetPeriod = strawberry.field(description="What it is counted over.")
 
 
+def input_field(error: RefusedByTable) -> str | None:
+    """The input field that fills the column which refused a value."""
+    if error.column is None:
+        return None
+    first, *others = error.column.split("_")
+    return first + "".join(word.title() for word in others)
+
+
 class _NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFound]):
     def handle(self, exception: errors.NotFound, *, field: object, info: object) -> NotFound:
         return NotFound(code=exception.code, message=exception.message)
@@ -84,6 +94,13 @@ class _ExpiredHandler(strawberry.ExceptionHandler[errors.Expired, Expired]):
 class _InvalidInputHandler(strawberry.ExceptionHandler[errors.InvalidInput, InvalidInput]):
     def handle(self, exception: errors.InvalidInput, *, field: object, info: object) -> InvalidInput:
         return InvalidInput(code=exception.code, message=exception.message, field=exception.field)
+
+
+class _RefusedByTableHandler(strawberry.ExceptionHandler[RefusedByTable, InvalidInput]):
+    def handle(self, exception: RefusedByTable, *, field: object, info: object) -> InvalidInput:
+        return InvalidInput(
+            code=errors.InvalidInput.code, message=sentence(exception), field=input_field(exception)
+        )
 
 
 class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded, BudgetExceeded]):
@@ -109,5 +126,6 @@ EXCEPTION_HANDLERS = (
     _ConflictHandler(),
     _ExpiredHandler(),
     _InvalidInputHandler(),
+    _RefusedByTableHandler(),
     _BudgetExceededHandler(),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from db.migrate import apply_migrations
 from tests.conftest import Api, Store
+from tests.mutations.test_record_runs import record, report
 from tests.queries.test_dashboard import DASHBOARD
 
 ODD_TABLES = """
@@ -136,3 +137,33 @@ def test_the_dashboard_and_its_alerts_live_with_such_rows(api: Api, store: Store
     dashboard = api.data(DASHBOARD)["dashboard"]
     assert dashboard["today"]["calls"] == 1
     assert len(dashboard["recentAlerts"]) == 1
+
+
+REFUSING = {
+    "NOT NULL": ("ALTER trigger_type SET NOT NULL", {}, "triggerType"),
+    "CHECK": ("ADD CHECK (latency_ms < 1000)", {"latencyMs": 2000, "triggerType": "t"}, "latencyMs"),
+    "UNIQUE": ("ADD UNIQUE (session_id)", {"sessionId": "7"}, "sessionId"),
+    "named by others": ("ADD CONSTRAINT good CHECK (site_id <> 's')", {}, None),
+}
+
+
+@pytest.mark.parametrize("case", REFUSING)
+def test_a_constraint_of_an_adopted_table_refuses_a_report_by_name(api: Api, store: Store, case: str) -> None:
+    change, given, field = REFUSING[case]
+    store.rows("DELETE FROM biz.ai_run_logs")
+    store.rows("INSERT INTO biz.ai_run_logs (site_id, trigger_type, session_id) VALUES ('x', 'y', 7)")
+    store.rows(f"ALTER TABLE biz.ai_run_logs {change}")
+    before = store.snapshot()
+
+    refused = record(api, report(siteId="s", **given))
+
+    assert (refused["code"], refused["field"]) == ("INVALID_INPUT", field)
+    assert "biz.ai_run_logs" in refused["message"]
+    assert store.snapshot() == before
+
+
+def test_a_constraint_refuses_an_acknowledgement_by_name(api: Api, store: Store) -> None:
+    run = store.add("biz.ai_run_logs", site_id="s", app_type="chat", status="failed")
+    store.rows("ALTER TABLE biz.ai_run_logs ADD CHECK (alert_status <> 'acknowledged')")
+    error = api.error(f'mutation {{ ackAlert(input: {{alertId: "alert_{run}"}}) {{ __typename }} }}')
+    assert (error["code"], error["argument"]) == ("BAD_USER_INPUT", "alertStatus")
