@@ -37,8 +37,12 @@ class Alert(Node):
     id: strawberry.ID = numbered_id(
         Kind.ALERT, "The typed id, such as alert_7; its number is that of the run."
     )
-    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) of the run.")
-    app_type: str = strawberry.field(description="The app that was called.")
+    site_id: strawberry.ID = strawberry.field(
+        description="The site (tenant, shop, customer) of the run; empty where an adopted row has none."
+    )
+    app_type: str = strawberry.field(
+        description="The app that was called; empty where an adopted row has none."
+    )
     trigger_type: str | None = strawberry.field(description="What caused the call.")
     member_id: strawberry.ID | None = strawberry.field(description="The member the call was made for.")
     run_status: RunStatus = resolved(_run_status, "How the run ended.")

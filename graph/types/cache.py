@@ -49,8 +49,10 @@ class CacheEntry(Node):
     """Resolved from a `CacheEntryRow`."""
 
     id: strawberry.ID = numbered_id(Kind.CACHE, "The typed id, such as cache_9.")
-    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
-    app_type: str = resolved(_app_type, "The app whose answer it is.")
+    site_id: strawberry.ID = strawberry.field(
+        description="The site (tenant, shop, customer) it belongs to; empty where an adopted row has none."
+    )
+    app_type: str = resolved(_app_type, "The app whose answer it is; empty where an adopted row has none.")
     member_id: strawberry.ID | None = resolved(_member_id, "The member that the answer is about.")
     status: CacheStatus = resolved(_status, "Whether it may be used.")
     status_text: str = resolved(_status_text, "The status as it is stored.")

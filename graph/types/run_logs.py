@@ -70,15 +70,17 @@ class RunLog(Node):
 
     id: strawberry.ID = numbered_id(Kind.RUN, "The typed id, such as run_7.")
     site_id: strawberry.ID = strawberry.field(
-        description="The site (tenant, shop, customer) it was made for."
+        description="The site (tenant, shop, customer) it was made for; empty where an adopted row has none."
     )
-    app_type: str = strawberry.field(description="The app that was called.")
+    app_type: str = strawberry.field(
+        description="The app that was called; empty where an adopted row has none."
+    )
     trigger_type: str | None = strawberry.field(description="What caused the call, such as event or manual.")
     member_id: strawberry.ID | None = strawberry.field(description="The member of the site it was made for.")
     session_id: strawberry.ID | None = strawberry.field(description="The conversation it belongs to.")
     model: str | None = strawberry.field(description="The model that answered.")
     tokens_used: BigInt = strawberry.field(
-        description="Tokens charged for the call, prompt and completion together."
+        description="Tokens charged for the call, prompt and completion together; 0 where none are known."
     )
     prompt_tokens: BigInt | None = strawberry.field(description="Tokens of the prompt, where known.")
     completion_tokens: BigInt | None = strawberry.field(description="Tokens of the completion, where known.")
@@ -87,7 +89,9 @@ class RunLog(Node):
         "What the call cost by its model's price at that time; null where the price, the prompt's or the"
         " completion's tokens are unknown.",
     )
-    latency_ms: int | None = strawberry.field(description="Time to the whole answer in milliseconds.")
+    latency_ms: int | None = strawberry.field(
+        description="Time to the whole answer in milliseconds; null where it is not known."
+    )
     status: RunStatus = resolved(_status, "How far the run has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")
     error_message: str | None = strawberry.field(description="What went wrong, where something did.")

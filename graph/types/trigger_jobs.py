@@ -144,8 +144,12 @@ class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
 
     id: strawberry.ID = numbered_id(Kind.JOB, "The typed id, such as job_42.")
-    site_id: strawberry.ID = strawberry.field(description="The site (tenant, shop, customer) it belongs to.")
-    event_type: str = strawberry.field(description="The event that started it.")
+    site_id: strawberry.ID = strawberry.field(
+        description="The site (tenant, shop, customer) it belongs to; empty where an adopted row has none."
+    )
+    event_type: str = strawberry.field(
+        description="The event that started it; empty where an adopted row has none."
+    )
     connector_type: str | None = strawberry.field(description="The connector that delivered the event.")
     member_id: strawberry.ID | None = strawberry.field(description="The member of the site it is about.")
     payload: JSON | None = strawberry.field(description="What the event carried, as JSON.")
