@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +13,8 @@ import pytest
 from db.column_forms import ColumnForm, ColumnForms
 from db.migrate import apply_migrations
 from db.scope import Scope
+from resolvers.imports.load import import_run_logs
+from resolvers.imports.options import ImportOptions
 from tests.conftest import Api, Store
 from tests.db.adopted import VARIANTS
 from tests.mutations.test_ack_alert import ACK_ALERT
@@ -195,3 +198,11 @@ def test_a_scope_compares_sites_in_their_canonical_form() -> None:
 )
 def test_a_column_has_one_form_of_each_value(form: ColumnForm, value: str, canonical: str | None) -> None:
     assert form.canonical(value) == canonical
+
+
+def test_an_import_knows_a_site_spelt_another_way(api: Api, store: Store, dsn: str, tmp_path: Path) -> None:
+    record(api, report(siteId="7", externalId="x"))
+    file = tmp_path / "runs.csv"
+    file.write_text("site_id,app_type,external_id,created_at\n007,chat,x,2026-03-01T00:00:00Z\n")
+    assert import_run_logs(dsn, str(file), ImportOptions()).bad_rows == 1
+    assert store.value("SELECT count(*) FROM biz.ai_run_logs WHERE external_id = 'x'") == 1
