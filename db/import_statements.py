@@ -288,14 +288,21 @@ class Statements:
 
     def _changed(self, name: str) -> sql.Composable:
         newer = {column: self._newer(column) for column in (*DERIVED, "prompt_tokens", "completion_tokens")}
-        if name == "tokens_used" and name not in self._columns:
+        if name == "tokens_used":
             # Tokens that were the sum of their parts stay so.
             return sql.SQL(
-                "CASE WHEN coalesce(run.tokens_used, 0)"
+                "CASE WHEN {row} IS NOT NULL AND ({state} >= {before} OR coalesce(run.tokens_used, 0) = 0)"
+                " THEN {row} WHEN coalesce({prompt_tokens}, {completion_tokens}) IS NOT NULL AND"
+                " coalesce(run.tokens_used, 0)"
                 " = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)"
                 " THEN coalesce({prompt_tokens}, 0) + coalesce({completion_tokens}, 0)"
                 " ELSE run.tokens_used END"
-            ).format(**newer)
+            ).format(
+                **newer,
+                row=self._given("tokens_used"),
+                state=self._state_of("row"),
+                before=self._state_of("run"),
+            )
         if name == "finished_at":
             return sql.SQL(
                 "coalesce({finished_at}, CASE WHEN {state} = 2"

@@ -77,6 +77,7 @@ SELECT * FROM (
         row_number() OVER same > 1 AS is_second,
         EXISTS (
             SELECT FROM runglass.run_external_ids AS ids
+            JOIN biz.ai_run_logs AS run ON run.id = ids.run_id AND run.created_at = ids.created_at
             WHERE ids.site_id = row.site_id::text AND ids.external_id = row.external_id::text
         ) AS is_known
     FROM pg_temp.import_rows AS row WHERE external_id IS NOT NULL
@@ -184,7 +185,6 @@ class RunLogImport:
 
     def repeated_ids(self, limit: int, *, drop: bool) -> tuple[int, list[RepeatedId]]:
         """How many rows have an external id that was there before, and the first few; perhaps dropped."""
-        self._connection.execute(FORGET_ORPHANS)
         self._connection.execute(FIND_REPEATED)
         count = self._connection.execute(COUNT_REPEATED).fetchone()
         rows = self._connection.execute(FIRST_REPEATED, (limit,)).fetchall()
@@ -192,6 +192,10 @@ class RunLogImport:
             self._connection.execute(DROP_REPEATED)
         self._connection.execute("DROP TABLE pg_temp.import_repeated")
         return (count[0] if count else 0), [RepeatedId(*row) for row in rows]
+
+    def forget_orphans(self) -> None:
+        """Free the external ids of the rows whose runs somebody has deleted."""
+        self._connection.execute(FORGET_ORPHANS)
 
     def merge(self) -> None:
         """Make one row of those with the same external id, the later ones going first."""
@@ -247,7 +251,7 @@ class RunLogImport:
         return None
 
     def _change_known(self) -> int:
-        self._connection.execute(FORGET_ORPHANS)
+        self.forget_orphans()
         self._connection.execute(LOCK_KNOWN)
         with self._refusals():
             changed = self._connection.execute(self._sql.change_known).fetchone()

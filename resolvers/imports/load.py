@@ -218,16 +218,20 @@ class _Run:
                 self._loading.commit()
                 self._report.changed = changed
                 return
-            if not self._options.update and self._tell_repeated():
+            if self._options.update:
+                continue
+            self._tell_repeated()
+            if self._is_refused:
                 self._report = ImportReport(bad=self._report.bad, bad_rows=self._report.bad_rows)
                 return
+            self._loading.forget_orphans()
+            self._count()
         raise ImportFailed("others report the same external ids all the time: nothing was loaded")
 
-    def _tell_repeated(self) -> int:
+    def _tell_repeated(self) -> None:
         count, rows = self._loading.repeated_ids(BAD_ROWS_KEPT, drop=self._options.skip_bad)
         self._report.add_bad([BadRow(row.line, _repeated(row)) for row in rows])
         self._report.bad_rows += count - len(rows)
-        return count
 
     def _count(self) -> None:
         totals = self._loading.totals()
