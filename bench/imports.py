@@ -4,8 +4,9 @@
 
 Writes files with the columns of the trace of Azure's language models (a time, two counts of tokens), alone,
 with an external id a row, and as a JSON array with ids; loads each into an empty embedded PostgreSQL, durable
-as in production, by the command in a process of its own; and prints a table in Markdown: rows a second from the
-start of the process to its end, its largest resident size, and the machine's load. Ten million rows need 15 GB.
+as in production, by the command in a process of its own; and prints a table in Markdown: rows a second from
+the start of the process to its end, its largest resident size, and the machine's load. Ten million rows need
+15 GB of disk.
 """
 
 from __future__ import annotations
