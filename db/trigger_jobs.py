@@ -143,6 +143,18 @@ CANCEL_PENDING_JOBS = SiteStatement(
     RETURNING {JOB_COLUMNS}"""
 )
 
+# Whatever its status: a word that only its dispatcher knows is an end to nobody.
+FAIL_JOBS = SiteStatement(
+    f"""
+    UPDATE biz.ai_trigger_jobs SET status = 'failed', error_message = %(reason)s, finished_at = now(),
+        tokens_used = coalesce(tokens_used, (
+            SELECT least(sum(run.tokens_used), 9223372036854775807) FROM biz.ai_run_logs AS run
+            WHERE run.trigger_job_id = ai_trigger_jobs.id AND run.site_id = ai_trigger_jobs.site_id
+        ))
+    WHERE id = ANY(%(ids)s) AND {{scope}}
+    RETURNING {JOB_COLUMNS}"""
+)
+
 # A retry is younger than what it repeats, so the first of a line has its least id; and no line is endless,
 # whatever others have written.
 ROOTS_OF_JOBS = SiteStatement(
@@ -325,6 +337,14 @@ async def cancel_pending_jobs(
     """End those of these jobs that wait, and give them, in no order."""
     values = {"ids": list(ids), "reason": reason}
     return await fetch_all(connection, TriggerJobRow, CANCEL_PENDING_JOBS, scope, values)
+
+
+async def fail_jobs(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], reason: str
+) -> list[TriggerJobRow]:
+    """End these jobs as failed, and give them, in no order."""
+    values = {"ids": list(ids), "reason": reason}
+    return await fetch_all(connection, TriggerJobRow, FAIL_JOBS, scope, values)
 
 
 async def list_roots(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> dict[int, int]:

@@ -166,6 +166,12 @@ FINISH_RUN = SiteStatement(
     column="run.site_id",
 )
 
+FAIL_OPEN_RUNS = SiteStatement(
+    """
+    UPDATE biz.ai_run_logs SET status = 'failed', error_message = %(reason)s, finished_at = now()
+    WHERE trigger_job_id = ANY(%(job_ids)s) AND status IN ('pending', 'running') AND {scope}"""
+)
+
 START_BATCH = SiteStatement(
     """
     UPDATE runglass.batches SET status = 'running', started_at = now()
@@ -202,6 +208,14 @@ class HoldCheck:
 async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
     """Ask for the hold, within the transaction whose writes depend on it."""
     return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
+
+
+async def fail_open_runs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], reason: str
+) -> None:
+    """End the calls of these jobs that have no answer yet as failed."""
+    values = {"job_ids": list(job_ids), "reason": reason, **scope.parameters()}
+    await connection.execute(FAIL_OPEN_RUNS.sql(scope), values)
 
 
 async def renew_lease(connection: Connection, *, job_id: int, lease_seconds: float) -> None:

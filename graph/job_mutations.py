@@ -15,7 +15,7 @@ from graph.refusals import BudgetExceeded, Conflict, InvalidInput, NotFound
 from graph.types import steered_jobs as types
 from graph.types.statuses import described
 from graph.types.trigger_jobs import TriggerJob, TriggerJobFilter, wanted_jobs
-from resolvers import cancellations, retries
+from resolvers import cancellations, failures, retries
 from resolvers.chains import RetryFrom as Origin
 from resolvers.selection import DEFAULT_JOBS, MAX_JOBS, MAX_REASON, JobsRequest
 
@@ -58,7 +58,7 @@ class CancelJobInput(KeyedInput):
 
 @strawberry.input(description="Which jobs are meant: either jobIds or filter.")
 class JobsInput(KeyedInput):
-    """What the inputs of retryJobs and cancelJobs have in common."""
+    """What the inputs of retryJobs, cancelJobs and failJobs have in common."""
 
     job_ids: list[strawberry.ID] | None = strawberry.field(
         metadata=bound(items=MAX_JOBS, is_told=False),
@@ -100,6 +100,15 @@ class CancelJobsInput(JobsInput):
     )
 
 
+@strawberry.input(description="Which jobs to end as failed: either jobIds or filter.")
+class FailJobsInput(JobsInput):
+    """Input of failJobs."""
+
+    filter: TriggerJobFilter | None = strawberry.field(
+        default=None, description="Jobs that match, and wait or run."
+    )
+
+
 RetryJobResult = Annotated[
     TriggerJob | NotFound | Conflict | BudgetExceeded,
     strawberry.union("RetryJobResult", description="The new job, or why there is none."),
@@ -115,6 +124,12 @@ RetryJobsResult = Annotated[
 CancelJobsResult = Annotated[
     types.CancelledJobs | InvalidInput | Conflict,
     strawberry.union("CancelJobsResult", description="What became of each job, or why nothing was done."),
+]
+
+
+FailJobsResult = Annotated[
+    types.FailedJobs | InvalidInput | Conflict,
+    strawberry.union("FailJobsResult", description="What became of each job, or why nothing was done."),
 ]
 
 
@@ -149,6 +164,12 @@ async def cancel_jobs(context: Context, input: CancelJobsInput) -> cancellations
     """Resolve cancelJobs."""
     request = _request(context, input, input.filter)
     return await cancellations.cancel_jobs(context.database, context.caller, request)
+
+
+async def fail_jobs(context: Context, input: FailJobsInput) -> failures.FailedJobs:
+    """Resolve failJobs."""
+    request = _request(context, input, input.filter)
+    return await failures.fail_jobs(context.database, context.caller, request)
 
 
 def _origin(given: RetryFrom) -> Origin:

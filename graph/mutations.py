@@ -31,10 +31,12 @@ from graph.ids import Kind, parse_batch_id, parse_id, print_id
 from graph.job_mutations import (
     CancelJobResult,
     CancelJobsResult,
+    FailJobsResult,
     RetryJobResult,
     RetryJobsResult,
     cancel_job,
     cancel_jobs,
+    fail_jobs,
     retry_job,
     retry_jobs,
 )
@@ -323,6 +325,13 @@ class Mutation:
         cancel_jobs,
         CancelJobsResult,
         "Stop many jobs in one transaction. One that cannot be is refused by itself and hinders no other.",
+    )
+    fail_jobs = _mutation(
+        fail_jobs,
+        FailJobsResult,
+        "End jobs as failed, whoever runs them: for what nobody else ends, such as the jobs of a dispatcher"
+        " that is gone. Their calls without an answer fail with them, and nothing stays reserved for them.",
+        Administers,
     )
     cancel_batch = _mutation(
         cancel_batch,

@@ -68,11 +68,19 @@ async def cancel_jobs(database: Database, caller: Caller, request: JobsRequest) 
     return CancelledJobs(request.is_dry_run, chosen.matched, len(done), outcomes, chosen.ids[:SAMPLE])
 
 
-async def _plan(transaction: Connection, caller: Caller, ids: Sequence[int], *, lock: bool = True) -> _Plan:
+async def find_jobs(
+    transaction: Connection, caller: Caller, ids: Sequence[int], *, lock: bool
+) -> tuple[set[int], dict[int, TriggerJobRow]]:
+    """Which of these jobs have a place in the queue, and the jobs; locked in the order of the workers."""
     get_places = queue.lock_places if lock else queue.get_places
     get_jobs = store.lock_trigger_jobs if lock else store.get_trigger_jobs
     queued = await get_places(transaction, scope=caller.scope, ids=ids)
-    jobs = {job.id: job for job in await get_jobs(transaction, scope=caller.scope, ids=ids)}
+    jobs = await get_jobs(transaction, scope=caller.scope, ids=ids)
+    return queued, {job.id: job for job in jobs}
+
+
+async def _plan(transaction: Connection, caller: Caller, ids: Sequence[int], *, lock: bool = True) -> _Plan:
+    queued, jobs = await find_jobs(transaction, caller, ids, lock=lock)
     refusals = {job_id: _refusal(jobs.get(job_id), job_id in queued) for job_id in ids}
     refused = {job_id: refusal for job_id, refusal in refusals.items() if refusal}
     stopped = [job for job in jobs.values() if job.id not in refused]
@@ -90,7 +98,9 @@ def _refusal(job: TriggerJobRow | None, is_queued: bool) -> Refusal | None:
     if job.status not in UNFINISHED:
         return Conflict(f"This job has ended already; it is {job.status or 'without a status'}.")
     if job.status == "running" and not is_queued:
-        return Conflict("This job is run by another dispatcher; only that one can stop it.")
+        return Conflict(
+            "This job is run by another dispatcher; only that one can stop it, or an admin by failJobs."
+        )
     return None
 
 
@@ -104,5 +114,7 @@ async def _stop(transaction: Connection, caller: Caller, plan: _Plan, reason: st
         await queue.request_cancels(transaction, scope=scope, ids=list(plan.running))
     if leaving := sorted(plan.queued & set(plan.waiting)):
         await queue.leave_places(transaction, scope=scope, ids=leaving)
+    if leaving or plan.running:
+        # One that runs may be waiting for an app, and ends when it is looked at.
         await queue.ask_for_admission(transaction)
     return [*cancelled, *plan.running.values()]

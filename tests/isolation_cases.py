@@ -111,6 +111,10 @@ VALUES: dict[str, list[str]] = {
     "CancelJobsInput.limit": ["1", "1000"],
     "CancelJobsInput.dryRun": ["true"],
     "CancelJobsInput.reason": TEXT,
+    "FailJobsInput.jobIds": ['["job_7", "job_1007"]', '["job_2", "job_1", "job_1002", "job_9999"]'],
+    "FailJobsInput.limit": ["1", "1000"],
+    "FailJobsInput.dryRun": ["true"],
+    "FailJobsInput.reason": TEXT,
     "AlertInput.alertId": ids("alert", 2, 1002, 1003, 1004, 1, 1001, 9999),
     "InvalidateCacheInput.siteId": SITES,
     "InvalidateCacheInput.appType": APPS,
@@ -188,15 +192,17 @@ NEEDED = {
     "SetBudgetInput.softLimit",
     "RetryJobsInput.jobIds",
     "CancelJobsInput.jobIds",
+    "FailJobsInput.jobIds",
 }
 # Inputs that are given in the place of another.
-INSTEAD = {"RetryJobsInput.filter": "jobIds", "CancelJobsInput.filter": "jobIds"}
+INSTEAD = {f"{name}JobsInput.filter": "jobIds" for name in ("Retry", "Cancel", "Fail")}
 # Below these only plain fields are asked for: a document has limits, and other fields lead to the same kind.
 LEAVES = {
     ("TriggerJob", "root"),
     ("JobOutcome", "job"),
     ("RetriedJobs", "sample"),
     ("CancelledJobs", "sample"),
+    ("FailedJobs", "sample"),
 }
 # What is the same for all sites by its nature, and why nothing of a site's shows in it.
 OF_NO_SITE = {

@@ -258,7 +258,7 @@ def test_the_largest_id(api: Api, field: str) -> None:
     assert api.data(query, {"id": f"{kind}_{2**63 - 1}"}) == {field: None}
 
 
-@pytest.mark.parametrize("name", ["retryJobs", "cancelJobs"])
+@pytest.mark.parametrize("name", ["retryJobs", "cancelJobs", "failJobs"])
 @pytest.mark.parametrize(
     "change",
     [

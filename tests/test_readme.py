@@ -34,6 +34,8 @@ def test_the_operations_of_the_guide_to_budgets_run_as_pasted(api: Api, reposito
 def test_what_the_page_on_retrying_shows_runs_as_pasted(api: Api, store: Store, repository: Path) -> None:
     store.job(created_at="2026-11-24T09:00:00Z")
     page = (repository / "docs/steering.md").read_text(encoding="utf-8")
-    one, many = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
+    store.job(status="running")
+    one, many, failing = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
     assert one["retryJob"]["code"] == "NOT_FOUND"
     assert (many["retryJobs"]["matched"], many["retryJobs"]["count"]) == (1, 0)
+    assert (failing["failJobs"]["matched"], failing["failJobs"]["count"]) == (1, 1)

@@ -1,4 +1,4 @@
-"""What became of many jobs that were to be retried or cancelled at once."""
+"""What became of many jobs that were to be retried, cancelled or failed at once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
 from graph.types.trigger_jobs import TriggerJob
 from resolvers.cancellations import CancelledJobs as CancelledJobsRow
+from resolvers.failures import FailedJobs as FailedJobsRow
 from resolvers.retries import RetriedJobs as RetriedJobsRow
 from resolvers.selection import DEFAULT_JOBS, SAMPLE, SteeredJobs
 from resolvers.selection import JobOutcome as JobOutcomeRow
@@ -42,7 +43,7 @@ class JobOutcome:
     job_id: strawberry.ID = resolved(_job_id, "The job that was meant.")
     job: TriggerJob | None = resolved(
         _job,
-        "What came of it: the new job of a retry, or the job that was cancelled. Null where it was refused,"
+        "What came of it: the new job of a retry, or the job that was ended. Null where it was refused,"
         " and in a dry run.",
     )
     refusal: Refusal | None = resolved(
@@ -117,3 +118,19 @@ class CancelledJobs:
     def is_type_of(cls, value: Any, _info: Any) -> bool:
         """Rows stand for the type."""
         return isinstance(value, CancelledJobsRow)
+
+
+@strawberry.type(description="Jobs that were to be ended as failed.")
+class FailedJobs:
+    """The success of failJobs; resolved from a `resolvers.failures.FailedJobs`."""
+
+    dry_run: bool = resolved(_dry_run, _DRY_RUN)
+    matched: BigInt = resolved(_matched, _MATCHED)
+    count: int = strawberry.field(description="How many of them have failed now, or would have.")
+    results: list[JobOutcome] = resolved(_results, _RESULTS, rows=DEFAULT_JOBS)
+    sample: list[TriggerJob] = resolved(_sample, _SAMPLE, rows=SAMPLE)
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Rows stand for the type."""
+        return isinstance(value, FailedJobsRow)

@@ -24,6 +24,7 @@ mutation ($input: CancelJobsInput!) {
 }
 """
 NOT_FOUND = {"__typename": "NotFound", "code": "NOT_FOUND", "message": "There is no such job."}
+ELSEWHERE = "This job is run by another dispatcher; only that one can stop it, or an admin by failJobs."
 QUEUE = "SELECT job_id, cancel_requested FROM runglass.job_queue ORDER BY job_id"
 
 
@@ -56,7 +57,10 @@ def test_each_job_gets_its_result_in_the_order_asked(api: Api, store: Store) -> 
         (
             f"job_{elsewhere}",
             None,
-            {**conflict, "message": "This job is run by another dispatcher; only that one can stop it."},
+            {
+                **conflict,
+                "message": ELSEWHERE,
+            },
         ),
         (f"job_{queued}", {"id": f"job_{queued}", **stopped}, None),
     ]

@@ -128,6 +128,7 @@ CASES: dict[str, Case] = {
     "retryJobs": Case(
         f"... on RetriedJobs {{ matched count {RESULTS} sample {{ id }} }}", _many_jobs("failed")
     ),
+    "failJobs": Case(f"... on FailedJobs {{ matched count {RESULTS} }}", _many_jobs("running")),
     "cancelJobs": Case(f"... on CancelledJobs {{ matched count {RESULTS} }}", _many_jobs("pending")),
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
     "ignoreAlert": Case("... on Alert { id alertStatus }", _alerts(None)),

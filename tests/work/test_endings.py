@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.conftest import Api, Store
+from tests.mutations.test_fail_jobs import fail
 from tests.work.conftest import AppServer, Workers, answer, ended, enqueue, eventually
 from tests.work.test_running import retry
 from tests.work.test_steering import cancel_job
@@ -90,3 +91,26 @@ def test_jobs_that_are_stopped_while_two_workers_start_them_end_once_each(
         assert status == ("success" if len(runs) == 2 else "cancelled")
         assert outcomes.get(f"job_{job}") != "CANCELLED" or status == "cancelled"
     assert {status for status, _, _ in ends.values()} == {"success", "cancelled"}
+
+
+def test_a_worker_writes_nothing_of_a_job_that_was_failed(
+    api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    apps.behave("chat", apps.hang)
+    workers.start(worker_lease=1)
+    job = enqueue(store, app_chain=["chat", "mail"])
+    apps.wait_for(1)
+    fail(api, jobIds=[f"job_{job}"])
+    before = store.snapshot()
+    apps.behave("chat", lambda _: answer())
+    apps.release()
+    eventually(lambda: "taken over" in workers.log(), "the worker notices")
+    other = enqueue(store)
+    eventually(ended(store, other), "the worker goes on with others")
+
+    snapshot = store.snapshot()
+    for table, rows in before.items():
+        assert all(row in snapshot[table] for row in rows)
+    left = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
+    eventually(lambda: store.value(left) == 0, "the engine forgets it")
+    assert apps.calls("mail") == []
