@@ -1,12 +1,21 @@
-"""A connection of the pool: statements by psycopg's own cursors, their rows made as the caller says."""
+"""A connection of the pool: statements by psycopg's own cursors, their rows made as the caller says.
+
+No statement is waited for without end. PostgreSQL ends one that runs too long by itself (statement_timeout);
+where it does not even do that, because its host or the network is silent, the connection is closed by us.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Generic, LiteralString, TypeVar
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Notify, OperationalError
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import PipelineAborted
 from psycopg.rows import TupleRow
 
 RowType = TypeVar("RowType")
@@ -15,6 +24,18 @@ OtherType = TypeVar("OtherType")
 
 MAX_PREPARED = 200
 """Statements that a connection keeps prepared; PostgreSQL holds some 20 to 100 kB for the plan of each."""
+
+DEADLINE_SECONDS = 15.0
+UNHURRIED_SECONDS = 3600.0
+
+# A peer that has vanished without a word is noticed within some 15 seconds. Local sockets need none of it.
+_LIFE_SIGNS: dict[str, int] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 @dataclass(slots=True)
@@ -38,10 +59,22 @@ class Read(Generic[ResultType]):
         return Read(self.sql, self.values, self.make_row, finish)
 
 
+def options_of(dsn: str, *, connect_seconds: float, application_name: str) -> dict[str, Any]:
+    """What every connection is opened with, as far as the address does not say otherwise itself."""
+    options = {
+        **_LIFE_SIGNS,
+        "connect_timeout": max(2, round(connect_seconds)),
+        "application_name": application_name,
+    }
+    return {name: value for name, value in options.items() if name not in conninfo_to_dict(dsn)}
+
+
 class Connection(AsyncConnection[TupleRow]):
     """A connection of the pool. `answered_at` is when it last answered (seconds of the monotonic clock)."""
 
     answered_at = 0.0
+    deadline_seconds: float | None = DEADLINE_SECONDS
+    """How long an answer may take; one that takes longer costs the connection. None is for ever."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,3 +105,56 @@ class Connection(AsyncConnection[TupleRow]):
         """The results of statements, each in its own snapshot. Raises the error of the first that fails."""
         # Not in psycopg's pipeline: after an error in one it takes statements for prepared that are not.
         return [await self.read(read) for read in reads]
+
+    async def wait(
+        self,
+        gen: PQGen[ResultType],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
+    ) -> ResultType:
+        """Wait for an answer; everything that psycopg asks the server for comes through here.
+
+        Raises OperationalError where none comes within the deadline. The connection is closed then.
+        """
+        started = monotonic()
+        deadline = self.deadline_seconds if timeout is None else None
+        try:
+            return await super().wait(gen, interval, timeout if deadline is None else deadline)
+        except OperationalError as error:
+            # What has no SQLSTATE was not said by the server: it is silent or gone.
+            if deadline is None or error.sqlstate is not None or isinstance(error, PipelineAborted):
+                raise
+            await self.close()
+            if monotonic() - started < deadline:
+                raise
+            raise OperationalError(f"no answer within {deadline:g} s") from error
+
+    async def notifies(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
+        stop_after: int | None = None,
+    ) -> AsyncGenerator[Notify, None]:
+        """What others notify of. Nothing was asked for, so nothing has to come in time."""
+        with self.answering_within(None):
+            async for notice in super().notifies(timeout=timeout, stop_after=stop_after):
+                yield notice
+
+    @contextmanager
+    def answering_within(self, seconds: float | None) -> Generator[None, None, None]:
+        """Another deadline meanwhile."""
+        before, self.deadline_seconds = self.deadline_seconds, seconds
+        try:
+            yield
+        finally:
+            self.deadline_seconds = before
+
+
+@asynccontextmanager
+async def unhurried(connection: AsyncConnection[Any]) -> AsyncGenerator[None, None]:
+    """A transaction whose statements may take as long as they need, an hour at the most."""
+    own = isinstance(connection, Connection)
+    with connection.answering_within(UNHURRIED_SECONDS) if own else nullcontext():
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            yield

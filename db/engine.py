@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, LiteralString
@@ -21,7 +20,8 @@ from procrastinate.connector import BaseAsyncConnector
 from procrastinate.manager import JobManager
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from db.pool import Connection, PoolSettings
+from db.connection import Connection, options_of
+from db.pool import PoolSettings, make_pool
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ _SIGNS_OF_LIFE_PER_LEASE = 3
 # How soon a job is tried again after a fault that is not its own, such as a database that was gone.
 _RETRY_SECONDS = 1
 _LONGEST_WAIT = 2.0
-_TRUSTED_SECONDS = 1.0
 # How long the end of a job is said again while the database is away, in steps; then the lease brings it back.
 _PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _FAULTS = (psycopg.Error, PoolTimeout, exceptions.ConnectorException, OSError)
@@ -173,35 +172,30 @@ class JobEngine:
 
 
 def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastinate.PsycopgConnector:
-    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    async def configure(connection: Connection) -> None:
         await connection.set_autocommit(True)
         await connection.execute("SET search_path = procrastinate, pg_catalog")
         # What a crash of the server undoes here (who has fetched what) the lease brings back; and a job's own
         # writes, which do wait for the disk, take everything before them along.
         await connection.execute("SET synchronous_commit = off")
+        # Below the deadline on our side, so that nothing runs on in the server when we have given it up.
+        milliseconds = str(round(settings.statement_seconds * 1000))
+        await connection.execute("SELECT set_config('statement_timeout', %s, false)", (milliseconds,))
+
+    def pool(**options: Any) -> AsyncConnectionPool[Any]:
+        # procrastinate's own pool asks with each use whether a connection lives, one round trip more a job.
+        for ours in ("conninfo", "open", "check"):
+            del options[ours]
+        return make_pool(dsn, settings, connection_class=Connection, **options)
 
     return procrastinate.PsycopgConnector(
         conninfo=dsn,
-        pool_factory=_pool,
+        pool_factory=pool,
         kwargs={
-            "application_name": "runglass worker",
-            "connect_timeout": max(2, round(settings.connect_seconds)),
+            **options_of(dsn, connect_seconds=settings.connect_seconds, application_name="runglass worker"),
             "prepare_threshold": settings.prepare_threshold,
         },
         configure=configure,
         min_size=1,
         max_size=max(2, min(concurrency, 4)),
-        timeout=settings.wait_seconds,
     )
-
-
-def _pool(**settings: Any) -> AsyncConnectionPool[Any]:
-    settings |= {"connection_class": Connection, "check": _check}
-    return AsyncConnectionPool(**settings)
-
-
-async def _check(connection: Connection) -> None:
-    # procrastinate asks with each use whether a connection lives, one round trip more for every job.
-    if time.monotonic() - connection.answered_at > _TRUSTED_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
-    connection.answered_at = time.monotonic()

@@ -9,10 +9,15 @@ from typing import LiteralString
 
 import psycopg
 
+from db.connection import Connection, options_of
+
 log = logging.getLogger(__name__)
 
 ACCESS_CHANGED: LiteralString = "runglass_access"
 _RETRY_SECONDS = 1.0
+_CONNECT_SECONDS = 5.0
+_QUIET_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
 
 
 async def watch(
@@ -36,19 +41,14 @@ async def watch(
 async def _listen(
     dsn: str, channel: LiteralString, heard: Callable[[], None], listening: Callable[[bool], None]
 ) -> None:
-    connection = await psycopg.AsyncConnection.connect(
-        dsn,
-        autocommit=True,
-        prepare_threshold=None,
-        application_name="runglass notices",
-        connect_timeout=5,
-        # A peer that vanished without a word is noticed within some ten seconds.
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-    )
+    options = options_of(dsn, connect_seconds=_CONNECT_SECONDS, application_name="runglass notices")
+    connection = await Connection.connect(dsn, autocommit=True, prepare_threshold=None, **options)
     async with connection:
+        connection.deadline_seconds = _ANSWER_SECONDS
         await connection.execute("LISTEN " + channel)
         listening(True)
-        async for _notice in connection.notifies():
-            heard()
+        while True:
+            async for _notice in connection.notifies(timeout=_QUIET_SECONDS):
+                heard()
+            # Whoever listens to a server that hangs hears nothing, as from one that has nothing to say.
+            await connection.execute("SELECT 1")

@@ -10,12 +10,13 @@ from typing import LiteralString
 
 from psycopg.errors import LockNotAvailable
 
+from db.connection import unhurried
 from db.pool import Connection
 
 # Writers queue behind whoever waits to lock the log, for as long as it waits. But what is begun must end: the
 # rows that others wrote while no server was up for months are read once, which may take seconds.
 WAIT_BRIEFLY: LiteralString = """
-SELECT set_config('lock_timeout', '500ms', true), set_config('statement_timeout', '0', true)
+SELECT set_config('lock_timeout', '500ms', true)
 """
 
 MAKE_PARTITIONS_AHEAD: LiteralString = """
@@ -30,7 +31,7 @@ async def make_partitions_ahead(connection: Connection) -> bool:
     the last month, and go to their month when a later call makes it. The connection is in autocommit.
     """
     try:
-        async with connection.transaction():
+        async with unhurried(connection):
             await connection.execute(WAIT_BRIEFLY)
             await connection.execute(MAKE_PARTITIONS_AHEAD)
     except LockNotAvailable:

@@ -16,7 +16,7 @@ from psycopg.adapt import Buffer
 from psycopg.types.datetime import TimestampLoader
 from psycopg_pool import AsyncConnectionPool
 
-from db.connection import Connection, Read, ResultType
+from db.connection import Connection, Read, ResultType, options_of
 from db.errors import translated
 from db.scope import Scope, SiteStatement
 
@@ -24,6 +24,8 @@ RowType = TypeVar("RowType", bound=tuple[Any, ...])
 
 # A connection that answered this recently is taken as alive without asking it, which saves a round trip.
 _TRUSTED_SECONDS = 1.0
+# How much later than its timeout a statement loses its connection, where the server does not end it.
+_GRACE_SECONDS = 5.0
 
 
 class PoolSettings(NamedTuple):
@@ -52,6 +54,48 @@ class _UtcTimestampLoader(TimestampLoader):
         return super().load(data).replace(tzinfo=UTC)
 
 
+def make_pool(
+    dsn: str,
+    settings: PoolSettings,
+    *,
+    connection_class: type[Connection],
+    configure: Callable[[Connection], Awaitable[None]],
+    max_size: int,
+    **options: Any,
+) -> AsyncConnectionPool[Connection]:
+    """A pool that loses no connection, and waits without end for none; not open yet."""
+
+    async def configured(connection: Connection) -> None:
+        connection.deadline_seconds = settings.statement_seconds + _GRACE_SECONDS
+        await configure(connection)
+
+    async def check(connection: Connection) -> None:
+        if not connection.closed and time.monotonic() - connection.answered_at < _TRUSTED_SECONDS:
+            return
+        with connection.answering_within(settings.wait_seconds):
+            await AsyncConnectionPool.check_connection(connection)
+
+    return AsyncConnectionPool(
+        dsn,
+        connection_class=connection_class,
+        max_size=max_size,
+        timeout=settings.wait_seconds,
+        configure=configured,
+        check=check,
+        # With it connections are given back by tasks of the pool. By the caller's task they would be lost
+        # where it is cancelled in the middle of it.
+        reset=_was_given_back,
+        # One for each connection, so that none is given back later because another one cannot be made.
+        num_workers=max_size + 1,
+        open=False,
+        **options,
+    )
+
+
+async def _was_given_back(connection: Connection) -> None:
+    connection.answered_at = time.monotonic()
+
+
 class Database:
     """One database: give out connections for reads, and transactions for changes.
 
@@ -68,28 +112,20 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self._settings = settings
-        self._pool = AsyncConnectionPool(
+        self._pool = make_pool(
             dsn,
+            settings,
             connection_class=connection_class,
+            configure=self._configure,
             kwargs={
+                **options_of(dsn, connect_seconds=settings.connect_seconds, application_name="runglass"),
                 "autocommit": True,
                 "prepare_threshold": settings.prepare_threshold,
-                "connect_timeout": max(2, round(settings.connect_seconds)),
-                "application_name": "runglass",
             },
             min_size=settings.min_size,
             max_size=settings.max_size,
-            timeout=settings.wait_seconds,
             # A longer queue than this could not be served within the wait anyway.
             max_waiting=settings.max_size * 100,
-            configure=self._configure,
-            check=self._check,
-            # With it connections are given back by tasks of the pool. By the caller's task they would be lost
-            # where it is cancelled in the middle of it.
-            reset=self._was_given_back,
-            # One for each connection, so that none is given back later because another one cannot be made.
-            num_workers=settings.max_size + 1,
-            open=False,
         )
 
     async def open(self) -> None:
@@ -132,14 +168,6 @@ class Database:
             "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)",
             (str(milliseconds),),
         )
-
-    async def _check(self, connection: Connection) -> None:
-        if not connection.closed and time.monotonic() - connection.answered_at < _TRUSTED_SECONDS:
-            return
-        await AsyncConnectionPool.check_connection(connection)
-
-    async def _was_given_back(self, connection: Connection) -> None:
-        connection.answered_at = time.monotonic()
 
 
 def fetch_all(

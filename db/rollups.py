@@ -20,7 +20,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from db.connection import Connection, Read
+from db.connection import Connection, Read, unhurried
 from db.ranges import ranges
 from db.scope import Scope, SiteStatement
 
@@ -279,8 +279,7 @@ async def rebuild(
 
 
 async def _unhurried(conn: psycopg.AsyncConnection, statement: LiteralString, values: Sequence[Any]) -> int:
-    async with conn.transaction():
-        await conn.execute("SET LOCAL statement_timeout = 0")
+    async with unhurried(conn):
         cursor = await conn.execute(statement, values)
         row = await cursor.fetchone()
     return row[0] if row else 0

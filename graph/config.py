@@ -72,7 +72,10 @@ class Settings(BaseSettings):
         description="The part of these connections that one caller may have at once; always one at least.",
     )
     pool_wait: Seconds = Field(default=5, description="How long a request waits for a connection.")
-    statement_timeout: Seconds = Field(default=10, description="How long one SQL statement may run.")
+    statement_timeout: Seconds = Field(
+        default=10,
+        description="How long one SQL statement may run; five seconds later its connection is given up.",
+    )
     connect_timeout: Seconds = Field(default=5, description="How long connecting may take.")
     prepared_statements: bool = Field(
         default=True, description="Off behind a pooler that does not carry prepared statements."

@@ -298,7 +298,7 @@ class Api(Client):
         self._clients: list[httpx.AsyncClient] = []
         runner = asyncio.Runner()
         runner.run(self._lifespan.__aenter__())
-        super().__init__(runner, self.browser(), _signed_in(dsn, name="tests"))
+        super().__init__(runner, self.browser(), signed_in(dsn, name="tests"))
 
     def close(self) -> None:
         """End the app as a server does."""
@@ -323,11 +323,11 @@ class Api(Client):
     ) -> Client:
         """The same app, asked with a new key; `sites` None is every site."""
         dsn = str(self.settings.database_url)
-        headers = _signed_in(dsn, name=name, role=role, sites=sites, reads_texts=reads_texts)
+        headers = signed_in(dsn, name=name, role=role, sites=sites, reads_texts=reads_texts)
         return Client(self.runner, self.client, headers)
 
 
-def _signed_in(
+def signed_in(
     dsn: str,
     *,
     name: str,
