@@ -97,7 +97,7 @@ def runglass(dsn: str, folder: Path) -> Iterator[Contender]:
     """The product as `runglass serve` starts it, with the settings it has by itself."""
     port = free_port()
     command = [sys.executable, "-m", "graph", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {"DATABASE_URL": dsn}
+    environment = {"DATABASE_URL": dsn, "RUNGLASS_DRAIN_TIMEOUT": "0"}
     headers = sign_in(environment)
     with _running("runglass", "Runglass", port, command, environment, folder, headers) as contender:
         yield contender

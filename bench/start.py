@@ -69,6 +69,7 @@ def _measure(rounds: int, data_dir: Path | None) -> None:
     with _bytecode() as environment, _folder(data_dir) as folder:
         _report("import graph.app", rounds, lambda: import_app(environment))
         environment |= {"RUNGLASS_DATA_DIR": str(folder), "RUNGLASS_HOST": "127.0.0.1"}
+        environment["RUNGLASS_DRAIN_TIMEOUT"] = "0"
         environment.pop("DATABASE_URL", None)
         headers = request_headers(sign_in(environment))
         _report("serve, embedded", rounds, lambda: first_answer(environment, headers))

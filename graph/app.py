@@ -75,6 +75,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     )
     # A redirect would go to whatever the request's Host says.
     app.router.redirect_slashes = False
+    app.state.stopping = False
     app.state.database = database
     app.state.authentication = gate.authentication
     return app
@@ -196,6 +197,8 @@ async def _healthz(_request: Request) -> Response:
 async def _readyz(request: Request) -> Response:
     """Answers 200 only when the database answers and its migrations are applied."""
     reason, takes_changes = await readiness(request.app.state.database)
+    if request.app.state.stopping:
+        reason = "the server stops"
     body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
     if reason is None and not takes_changes:
         body["changes"] = "refused: the database is a standby, or read-only"

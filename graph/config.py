@@ -152,6 +152,16 @@ class Settings(BaseSettings):
         description="How much is read on of a request that was refused, so that its client sees why.",
     )
     linger_timeout: Seconds = Field(default=5, description="How long such a request is read on.")
+    drain_timeout: float = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="How long a server that gets SIGTERM answers on, while /readyz says 503, before its port"
+        " closes.",
+    )
+    stop_timeout: int = Field(
+        default=20, ge=1, le=3600, description="How long running requests may take after the port has closed."
+    )
     stalled_timeout: Seconds = Field(
         default=60, description="How long a client may take nothing of its answer before it is cut off."
     )

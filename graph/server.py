@@ -20,6 +20,7 @@ from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.greeting import greeting
 from graph.migrating import prepare_store
 from graph.start_lines import log_start
+from graph.stopping import Draining
 from graph.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ def load_app() -> ASGIApp:
     try:
         from graph.app import create_app
 
-        return create_app(load_settings())
+        settings = load_settings()
+        return Draining(create_app(settings), settings.drain_timeout)
     finally:
         gc.freeze()
         gc.enable()
@@ -140,7 +142,8 @@ def server_config(settings: Settings, *, workers: int) -> ServerConfig:
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         date_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=settings.stop_timeout,
+        timeout_worker_healthcheck=60,
     )
 
 
@@ -151,4 +154,14 @@ def _serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listener])
     else:
-        Multiprocess(config, sockets=[listener]).run()
+        Processes(config, sockets=[listener]).run()
+
+
+class Processes(Multiprocess):
+    """Several processes on one socket, which is closed as soon as none of them takes connections from it."""
+
+    def terminate_all(self) -> None:
+        """Tell the processes to stop."""
+        super().terminate_all()
+        for listener in self.sockets:
+            listener.close()

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,16 +23,23 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(dsn: str, *options: str, **settings: str) -> Iterator[Server]:
-    """A server on a database; `settings` are variables such as RUNGLASS_POOL_MAX_SIZE."""
-    environment = {**os.environ, "DATABASE_URL": dsn, "PORT": "0", "RUNGLASS_HOST": "127.0.0.1", **settings}
+def serving(dsn: str, *options: str, log: Path | None = None, **settings: str) -> Iterator[Server]:
+    """A server on a database; `settings` are variables such as RUNGLASS_POOL_MAX_SIZE.
+
+    What it logs goes to `log`, where one is given. It stops without a time for draining.
+    """
+    environment = {**os.environ, "DATABASE_URL": dsn, "PORT": "0", "RUNGLASS_HOST": "127.0.0.1"}
+    environment |= {"RUNGLASS_DRAIN_TIMEOUT": "0", **settings}
     command = [sys.executable, "-m", "graph", "serve", *options]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        yield Server(f"http://127.0.0.1:{_port(process)}", process.pid)
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    with log.open("w") if log else nullcontext() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        try:
+            yield Server(f"http://127.0.0.1:{_port(process)}", process.pid)
+        finally:
+            process.terminate()
+            process.communicate(timeout=40)
 
 
 def _port(process: subprocess.Popen[str]) -> str:

@@ -76,7 +76,7 @@ from graph.server import load_app
 app = load_app()
 print(gc.isenabled(), gc.get_freeze_count() > 50_000, type(app).__name__)
 """
-    assert run(repository, code).split() == ["True", "True", "Starlette"]
+    assert run(repository, code).split() == ["True", "True", "Draining"]
 
 
 @pytest.mark.parametrize(
