@@ -50,6 +50,17 @@ class RunTextRow(NamedTuple):
     response_text: str | None
 
 
+class KnownRunRow(NamedTuple):
+    """A run that was recorded under an external id before."""
+
+    id: int
+    site_id: str
+    external_id: str
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class RecordedRow(NamedTuple):
     """The id that a recorded run got or already had."""
 
@@ -148,35 +159,77 @@ ORDER BY ids.site_id, ids.external_id
 FOR UPDATE OF ids
 """
 
-# What a report leaves out keeps its value, so that a run may be reported in pieces. Tokens that were the sum
-# of their parts so far stay so; tokens that a service charged stay until it says otherwise.
+# Asked for once the ids are locked: what another report has just changed is seen.
+GET_KNOWN_RUNS = SiteStatement(
+    """
+    SELECT run.id, ids.site_id, ids.external_id, coalesce(run.status, ''), run.created_at, run.finished_at
+    FROM runglass.run_external_ids AS ids
+    JOIN jsonb_to_recordset(%(runs)s) AS named(site_id text, external_id text) USING (site_id, external_id)
+    JOIN biz.ai_run_logs AS run ON run.id = ids.run_id AND run.created_at = ids.created_at
+    WHERE {scope}""",
+    column="run.site_id",
+)
+
+
+def _merged(column: LiteralString) -> LiteralString:
+    """What is known of a column once a report is in: the newer word, or of an earlier state the older one."""
+    return (
+        "CASE WHEN is_earlier THEN coalesce(run.{0}, report.{0}) ELSE coalesce(report.{0}, run.{0}) END"
+    ).replace("{0}", column)
+
+
+_MERGED_COLUMNS: tuple[LiteralString, ...] = (
+    "trigger_type",
+    "member_id",
+    "session_id",
+    "request_prompt",
+    "response_text",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_ms",
+    "model",
+    "finished_at",
+)
+
+# What a report leaves out keeps its value, so that a run may be reported in pieces; one of an earlier state
+# adds what is missing. Tokens that were the sum of their parts so far stay so; tokens that a service charged
+# stay until it says otherwise. A corrected created_at moves the row to its partition.
 UPDATE_RUNS = SiteStatement(
     """
-UPDATE biz.ai_run_logs AS run SET
-    app_type = report.app_type,
-    status = report.status,
-    trigger_type = coalesce(report.trigger_type, run.trigger_type),
-    member_id = coalesce(report.member_id, run.member_id),
-    session_id = coalesce(report.session_id, run.session_id),
-    request_prompt = coalesce(report.request_prompt, run.request_prompt),
-    response_text = coalesce(report.response_text, run.response_text),
-    tokens_used = coalesce(report.tokens_used, CASE
-        WHEN coalesce(run.tokens_used, 0)
-            = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
-        THEN coalesce(report.prompt_tokens, run.prompt_tokens, 0)
-            + coalesce(report.completion_tokens, run.completion_tokens, 0)
-        ELSE run.tokens_used
-    END),
-    prompt_tokens = coalesce(report.prompt_tokens, run.prompt_tokens),
-    completion_tokens = coalesce(report.completion_tokens, run.completion_tokens),
-    latency_ms = coalesce(report.latency_ms, run.latency_ms),
-    error_message = coalesce(report.error_message, run.error_message),
-    model = coalesce(report.model, run.model),
-    finished_at = coalesce(report.finished_at, run.finished_at)
-FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s) AS report
-JOIN runglass.run_external_ids AS ids
-    ON ids.site_id = report.site_id::text AND ids.external_id = report.external_id
-WHERE run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}""",
+WITH changed AS (
+    UPDATE biz.ai_run_logs AS run SET
+        app_type = CASE WHEN is_earlier THEN run.app_type ELSE report.app_type END,
+        status = CASE WHEN is_earlier THEN run.status ELSE report.status END,
+        created_at = CASE WHEN is_earlier THEN run.created_at
+            ELSE coalesce(report.created_at, run.created_at) END,
+        error_message = CASE WHEN clears_error AND NOT is_earlier THEN NULL ELSE {error_message} END,
+        tokens_used = CASE
+            WHEN report.tokens_used IS NOT NULL AND (NOT is_earlier OR (
+                coalesce(run.tokens_used, 0) = 0
+                AND run.prompt_tokens IS NULL AND run.completion_tokens IS NULL
+            )) THEN report.tokens_used
+            WHEN coalesce({prompt_tokens}, {completion_tokens}) IS NOT NULL
+                AND coalesce(run.tokens_used, 0)
+                    = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
+            THEN coalesce({prompt_tokens}, 0) + coalesce({completion_tokens}, 0)
+            ELSE run.tokens_used
+        END,
+        {merged}
+    FROM jsonb_array_elements(%(runs)s) AS given
+    CROSS JOIN jsonb_populate_record(NULL::biz.ai_run_logs, given) AS report
+    CROSS JOIN jsonb_to_record(given) AS manner(is_earlier boolean, clears_error boolean)
+    JOIN runglass.run_external_ids AS ids
+        ON ids.site_id = report.site_id::text AND ids.external_id = report.external_id
+    WHERE run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}
+    RETURNING run.id, run.created_at
+)
+UPDATE runglass.run_external_ids AS ids SET created_at = changed.created_at
+FROM changed WHERE ids.run_id = changed.id AND ids.created_at <> changed.created_at""".replace(
+        "{error_message}", _merged("error_message")
+    )
+    .replace("{prompt_tokens}", _merged("prompt_tokens"))
+    .replace("{completion_tokens}", _merged("completion_tokens"))
+    .replace("{merged}", ", ".join([column + " = " + _merged(column) for column in _MERGED_COLUMNS])),
     column="run.site_id",
 )
 
@@ -316,24 +369,41 @@ async def count_runs_of_jobs(
     return {row.parent: row.children for row in rows}
 
 
-async def record_runs(
+async def claim_external_ids(
     connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]]
-) -> tuple[list[int], int]:
-    """Add runs, or change those whose external id the site already has; within the caller's transaction.
+) -> list[KnownRunRow]:
+    """Take the external ids of these runs until the transaction ends; gives the runs that have one already.
 
-    `runs` have the table's column names; tokens_used is None for the sum of the parts. The caller has checked
-    that each site is within its scope and that no external id stands twice. Gives the ids in the order of
-    `runs`, and how many were added. Raises InvalidValue where a value does not fit its column.
+    `runs` are as `record_runs` takes them.
     """
-    claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, {"runs": Jsonb(runs)})
-    new = {(row.site_id, row.external_id) for row in claimed}
-    known = [
-        run
-        for run in runs
-        if run["external_id"] is not None and (run["site_id"], run["external_id"]) not in new
-    ]
-    ids = await _update_known(connection, scope, known) if known else {}
+    values = {"runs": Jsonb([run for run in runs if run["external_id"] is not None])}
+    claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, values)
+    if len(claimed) == len(values["runs"].obj):
+        return []
+    await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, values)
+    return await fetch_all(connection, KnownRunRow, GET_KNOWN_RUNS, scope, values)
+
+
+async def record_runs(
+    connection: Connection,
+    *,
+    scope: Scope,
+    runs: Sequence[dict[str, Any]],
+    known: Sequence[KnownRunRow],
+) -> tuple[list[int], int]:
+    """Add runs, or change those that are known; within the transaction that claimed their external ids.
+
+    `runs` have the table's column names; tokens_used is None for the sum of the parts, and those that are
+    known have `is_earlier` and `clears_error`. The caller has checked that each site is within its scope and
+    that no external id stands twice. Gives the ids in the order of `runs`, and how many were added. Raises
+    InvalidValue where a value does not fit its column.
+    """
+    ids = {(row.site_id, row.external_id): row.id for row in known}
+    changed = [run for run in runs if (run["site_id"], run["external_id"]) in ids]
     fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
+    if changed:
+        values = {"runs": Jsonb(changed), **scope.parameters()}
+        await connection.execute(UPDATE_RUNS.sql(scope), values)
     added: list[RecordedRow] = []
     if fresh:
         added = await fetch_all(connection, RecordedRow, INSERT_RUNS, scope, {"runs": Jsonb(fresh)})
@@ -346,11 +416,3 @@ async def record_runs(
     unnamed = iter([row.id for row in added if row.external_id is None])
     keys = [(run["site_id"], run["external_id"]) for run in runs]
     return [ids[key] if key in ids else next(unnamed) for key in keys], len(fresh)
-
-
-async def _update_known(
-    connection: Connection, scope: Scope, known: list[dict[str, Any]]
-) -> dict[tuple[str, str | None], int]:
-    locked = await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, {"runs": Jsonb(known)})
-    await connection.execute(UPDATE_RUNS.sql(scope), {"runs": Jsonb(known), **scope.parameters()})
-    return {(row.site_id, row.external_id): row.id for row in locked}

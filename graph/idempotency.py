@@ -94,7 +94,12 @@ def _checked(key: str) -> str:
 
 def _hash(given: KeyedInput) -> bytes:
     values = {name: value for name, value in asdict(given).items() if name != "idempotency_key"}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).digest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_text).encode()).digest()
+
+
+def _text(value: object) -> str:
+    # As a text it is empty, which a value may be.
+    return "left out" if value is strawberry.UNSET else str(value)
 
 
 def _kept(result: Any) -> dict[str, Any]:

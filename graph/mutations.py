@@ -60,6 +60,7 @@ from resolvers import cache as cache_cases
 from resolvers import run_logs as run_log_cases
 from resolvers.errors import InvalidInput as InvalidInputError
 from resolvers.names import MAX_NAME
+from resolvers.run_bounds import TOKENS_TEXT
 from resolvers.run_logs import RunReport
 
 
@@ -113,7 +114,10 @@ class ConfirmBatchInput(KeyedInput):
 
 
 @strawberry.input(
-    description="What a service says of one run. What is left out keeps its value, or stays unknown."
+    description="What a service says of one run. What is left out keeps its value, or stays unknown. States"
+    " go from PENDING to RUNNING to finished (SUCCESS, FAILED, TIMEOUT, CIRCUIT_OPEN): a report of an earlier"
+    " state than the run's came late, and only adds what is missing. Null is as if left out, but for"
+    " errorMessage."
 )
 class RunReportInput:
     """One report of recordRuns."""
@@ -147,20 +151,33 @@ class RunReportInput:
     tokens_used: int | None = strawberry.field(
         default=None, description="Tokens charged; without it, the sum of prompt and completion tokens."
     )
+    tokens_used_big: BigInt | None = strawberry.field(
+        default=None, description=f"As tokensUsed, of which one may be given: {TOKENS_TEXT}."
+    )
     prompt_tokens: int | None = strawberry.field(default=None, description="Tokens of the prompt.")
+    prompt_tokens_big: BigInt | None = strawberry.field(
+        default=None, description="As promptTokens, of which one may be given."
+    )
     completion_tokens: int | None = strawberry.field(default=None, description="Tokens of the completion.")
+    completion_tokens_big: BigInt | None = strawberry.field(
+        default=None, description="As completionTokens, of which one may be given."
+    )
     latency_ms: int | None = strawberry.field(
         default=None, description="Time to the whole answer in milliseconds."
     )
     error_message: str | None = strawberry.field(
-        metadata=bound(text=Text.REPORT), default=None, description="What went wrong."
+        metadata=bound(text=Text.REPORT),
+        default=strawberry.UNSET,
+        description="What went wrong. Null takes back what a report has said before; left out, it stays.",
     )
     created_at: datetime | None = strawberry.field(
         default=None,
-        description="When the call was made; without it, now. Without an offset: in the configured zone."
-        " A run that is known already keeps its own.",
+        description="When the call was made; not later than in a day. Without it: finishedAt less latencyMs,"
+        " or now. Without an offset: in the configured zone. Of a run that is known it corrects the time.",
     )
-    finished_at: datetime | None = strawberry.field(default=None, description="When it ended.")
+    finished_at: datetime | None = strawberry.field(
+        default=None, description="When it ended; not before createdAt."
+    )
 
 
 @strawberry.input(description="Runs to record: all of them, or none.")
@@ -264,9 +281,22 @@ def _report(index: int, run: RunReportInput, context: Context) -> RunReport:
         raise InvalidInputError(f"runs[{index}].status cannot be UNKNOWN.", "status")
     zone = context.zone()
     values: dict[str, Any] = {**vars(run), "status": run.status.value}
+    for column, field in (
+        ("tokens_used", "tokensUsed"),
+        ("prompt_tokens", "promptTokens"),
+        ("completion_tokens", "completionTokens"),
+    ):
+        big = values.pop(f"{column}_big")
+        if None not in (big, values[column]):
+            message = f"runs[{index}]: {field} and {field}Big say the same; give one of them."
+            raise InvalidInputError(message, f"{field}Big")
+        values[column] = values[column] if big is None else big
     for name in ("created_at", "finished_at"):
         value: datetime | None = values[name]
         values[name] = value if value is None or value.tzinfo else value.replace(tzinfo=zone)
+    values["clears_error"] = values["error_message"] is None
+    if values["error_message"] is strawberry.UNSET:
+        values["error_message"] = None
     return RunReport(**values)
 
 

@@ -18,6 +18,20 @@ def check_length(value: str | None, field: str, where: str = "") -> None:
         )
 
 
+def check_storable(value: str | None, field: str, where: str = "") -> None:
+    """Raise InvalidInput for a text that PostgreSQL cannot store: a NUL, or half of a surrogate pair."""
+    if value is not None and ("\0" in value or not _is_unicode(value)):
+        raise InvalidInput(f"{where}{field} holds a character that cannot be stored.", field)
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_name(value: str, field: str, where: str = "") -> None:
     """Raise InvalidInput for a name that is empty, too long, or has white space around it."""
     if not value.strip():

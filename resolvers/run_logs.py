@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from db import run_logs as store
 from db.keyset import Page, PageRequest
 from db.pool import Database
-from db.run_logs import RunLogFilter, RunLogRow
+from db.run_logs import KnownRunRow, RunLogFilter, RunLogRow
 from db.scope import Scope
 from resolvers.callers import Caller, audit
 from resolvers.errors import InvalidInput
-from resolvers.names import canonical, check_length, check_name, check_trimmed, own_site
+from resolvers.names import (
+    canonical,
+    check_length,
+    check_name,
+    check_storable,
+    check_trimmed,
+    own_site,
+)
+from resolvers.run_bounds import (
+    LATENCY_TEXT,
+    TIME_TEXT,
+    TOKENS_TEXT,
+    is_latency,
+    is_run_time,
+    is_token_count,
+)
 
 MAX_RUNS = 1000
 _NAMES = {
@@ -26,9 +41,21 @@ _NAMES = {
     "model": "model",
 }
 FINISHED = ("success", "failed", "timeout", "circuit_open")
-# Beyond these PostgreSQL stores times that Python cannot read, and one such row would break every list.
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+_TEXTS = {
+    "site_id": "siteId",
+    **_NAMES,
+    "request_prompt": "requestPrompt",
+    "response_text": "responseText",
+    "error_message": "errorMessage",
+}
+_TOKENS = {
+    "tokens_used": "tokensUsed",
+    "prompt_tokens": "promptTokens",
+    "completion_tokens": "completionTokens",
+}
+_TIMES = {"created_at": "createdAt", "finished_at": "finishedAt"}
+# Where the clock of a service is so much behind ours, its runs end before we heard that they began.
+_CLOCK_DIFFERENCE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +63,8 @@ class RunReport:
     """What another service says of one run. Tokens are counts, latency is in milliseconds.
 
     The same `external_id` of the same site names the same run: a later report changes it, and what the
-    report leaves out keeps its value.
+    report leaves out keeps its value. A report of an earlier state than the run's (pending, running, then
+    finished) came late: it adds what is missing. `clears_error` takes the error message away.
     """
 
     site_id: str
@@ -56,6 +84,7 @@ class RunReport:
     error_message: str | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
+    clears_error: bool = False
 
 
 async def list_run_logs(
@@ -85,9 +114,16 @@ async def record_runs(
         raise InvalidInput(f"runs must hold 1 to {MAX_RUNS:,} reports; this holds {len(reports):,}.", "runs")
     reports = [_canonical(index, report, caller.scope) for index, report in enumerate(reports)]
     _check_external_ids(reports)
-    runs = [_checked(index, report) for index, report in enumerate(reports)]
+    now = datetime.now(UTC)
+    reports = [_checked(index, report, now) for index, report in enumerate(reports)]
     async with database.transaction() as transaction:
-        ids, added = await store.record_runs(transaction, scope=caller.scope, runs=runs)
+        runs = [_columns(report) for report in reports]
+        known = await store.claim_external_ids(transaction, scope=caller.scope, runs=runs)
+        of_key = {(row.site_id, row.external_id): row for row in known}
+        for index, report in enumerate(reports):
+            if row := of_key.get((report.site_id, report.external_id or "")):
+                runs[index] = _change(index, report, row)
+        ids, added = await store.record_runs(transaction, scope=caller.scope, runs=runs, known=known)
         for site_id in sorted({report.site_id for report in reports}):
             count = sum(report.site_id == site_id for report in reports)
             await audit(
@@ -97,8 +133,10 @@ async def record_runs(
 
 
 def _canonical(index: int, report: RunReport, scope: Scope) -> RunReport:
-    """The report with its ids as their columns print them."""
+    """The report with its ids as their columns print them. Raises InvalidInput for what is no text."""
     where = f"runs[{index}]."
+    for column, field in _TEXTS.items():
+        check_storable(getattr(report, column), field, where)
     changes = {"site_id": own_site(scope, report.site_id, where=where)}
     for column, field in _NAMES.items():
         value: str | None = getattr(report, column)
@@ -118,42 +156,69 @@ def _check_external_ids(reports: Sequence[RunReport]) -> None:
         seen[key] = index
 
 
-def _checked(index: int, report: RunReport) -> dict[str, Any]:
-    where = f"runs[{index}]"
-    check_name(report.app_type, "appType", f"{where}.")
-    check_trimmed(report.model, "model", f"{where}.")
+def _checked(index: int, report: RunReport, now: datetime) -> RunReport:
+    """The report, with the time of its creation where that follows from the rest. Raises InvalidInput."""
+    where = f"runs[{index}]."
+    check_name(report.app_type, "appType", where)
+    check_trimmed(report.model, "model", where)
     for column, field in _NAMES.items():
-        check_length(getattr(report, column), field, f"{where}.")
-    numbers = {
-        "tokensUsed": report.tokens_used,
-        "promptTokens": report.prompt_tokens,
-        "completionTokens": report.completion_tokens,
-        "latencyMs": report.latency_ms,
-    }
-    for field, number in numbers.items():
-        if number is not None and not 0 <= number < 2**31:
-            raise InvalidInput(f"{where}.{field} must be between 0 and 2147483647.", field)
-    for field, instant in (("createdAt", report.created_at), ("finishedAt", report.finished_at)):
-        if instant and not EARLIEST <= instant < LATEST:
-            raise InvalidInput(f"{where}.{field} must lie in the years 1970 to 9998.", field)
-    if report.finished_at and report.created_at and report.finished_at < report.created_at:
-        raise InvalidInput(f"{where}.finishedAt lies before createdAt.", "finishedAt")
-    return {
-        "site_id": report.site_id,
-        "app_type": report.app_type,
-        "status": report.status,
-        "external_id": report.external_id,
-        "trigger_type": report.trigger_type,
-        "member_id": report.member_id,
-        "session_id": report.session_id,
-        "model": report.model,
-        "request_prompt": report.request_prompt,
-        "response_text": report.response_text,
-        "tokens_used": report.tokens_used,
-        "prompt_tokens": report.prompt_tokens,
-        "completion_tokens": report.completion_tokens,
-        "latency_ms": report.latency_ms,
-        "error_message": report.error_message,
-        "created_at": report.created_at.isoformat() if report.created_at else None,
+        check_length(getattr(report, column), field, where)
+    for column, field in _TOKENS.items():
+        number: int | None = getattr(report, column)
+        if number is not None and not is_token_count(number):
+            raise InvalidInput(f"{where}{field} must be {TOKENS_TEXT}.", field)
+    if report.latency_ms is not None and not is_latency(report.latency_ms):
+        raise InvalidInput(f"{where}latencyMs must be {LATENCY_TEXT}.", "latencyMs")
+    for column, field in _TIMES.items():
+        instant: datetime | None = getattr(report, column)
+        if instant is not None and not is_run_time(instant, now):
+            raise InvalidInput(f"{where}{field} must lie {TIME_TEXT}.", field)
+    if report.created_at is not None:
+        _check_order(where, report.created_at, report.finished_at)
+    return report
+
+
+def _check_order(where: str, created_at: datetime, finished_at: datetime | None, stored: str = "") -> None:
+    if finished_at is not None and finished_at < created_at:
+        raise InvalidInput(f"{where}finishedAt lies before createdAt{stored}.", "finishedAt")
+
+
+def _columns(report: RunReport) -> dict[str, Any]:
+    """A run that is new, by the columns of its table."""
+    created_at = report.created_at
+    if created_at is None and report.finished_at is not None:
+        took = timedelta(milliseconds=report.latency_ms or 0)
+        created_at = min(report.finished_at - took, datetime.now(UTC))
+    values = {field.name: getattr(report, field.name) for field in fields(report)}
+    return values | {
+        "created_at": created_at.isoformat() if created_at else None,
         "finished_at": report.finished_at.isoformat() if report.finished_at else None,
+        "is_earlier": False,
     }
+
+
+def _change(index: int, report: RunReport, run: KnownRunRow) -> dict[str, Any]:
+    """What a report changes of a run that is known. Raises InvalidInput where the times do not fit."""
+    where, created_at = f"runs[{index}].", report.created_at
+    is_earlier = _progress(report.status) < _progress(run.status)
+    if is_earlier:
+        created_at = run.created_at
+        if run.finished_at is None:
+            _check_order(where, created_at, report.finished_at, " as it is stored")
+    else:
+        finished_at = report.finished_at or run.finished_at
+        if report.created_at is not None:
+            _check_order(
+                where, report.created_at, finished_at, "" if report.finished_at else ": it is stored so"
+            )
+        elif finished_at is not None and finished_at < run.created_at:
+            if finished_at < run.created_at - _CLOCK_DIFFERENCE:
+                _check_order(where, run.created_at, finished_at, " as it is stored; send createdAt with it")
+            created_at = finished_at
+    columns = _columns(replace(report, created_at=created_at or run.created_at))
+    return columns | {"is_earlier": is_earlier, "created_at": (created_at or run.created_at).isoformat()}
+
+
+def _progress(status: str) -> int:
+    """How far a state is on the way of a run; words of others are before ours."""
+    return 2 if status in FINISHED else int(status == "running")

@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 
 from graph.context import Context
+from graph.scalars import BigInt
 
 
 @strawberry.input(description="A range of whole numbers; both ends belong to it.")
@@ -13,6 +14,14 @@ class IntRange:
 
     min: int | None = strawberry.field(default=None, description="The smallest value.")
     max: int | None = strawberry.field(default=None, description="The largest value.")
+
+
+@strawberry.input(description="A range of whole numbers of up to 64 bits; both ends belong to it.")
+class BigIntRange:
+    """Inclusive range."""
+
+    min: BigInt | None = strawberry.field(default=None, description="The smallest value.")
+    max: BigInt | None = strawberry.field(default=None, description="The largest value.")
 
 
 @strawberry.input(description="A range of time; the start belongs to it, the end does not.")

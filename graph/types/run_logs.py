@@ -11,13 +11,14 @@ from db.run_logs import EVERY_RUN, RunLogRow
 from db.run_logs import RunLogFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
+from graph.errors import ApiError, ErrorCode
 from graph.ids import Kind
 from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
 from graph.types.node import Node
-from graph.types.ranges import IntRange, TimeRange, time_range
+from graph.types.ranges import BigIntRange, IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
 from resolvers.alerts import ALERT_RUN_STATUSES
 from resolvers.model_prices import cost_of, prices_of_models
@@ -150,6 +151,9 @@ class RunLogFilter:
     tokens_used: IntRange | None = strawberry.field(
         default=None, description="Only runs that used this many tokens."
     )
+    tokens_used_big: BigIntRange | None = strawberry.field(
+        default=None, description="As tokensUsed, of which one may be given, for counts beyond 32 bits."
+    )
     error_contains: str | None = strawberry.field(
         default=None, description="Only runs whose error message contains this text, in any case of letters."
     )
@@ -160,7 +164,11 @@ def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
     if given is None:
         return EVERY_RUN
     start, end = time_range(given.created_at, info.context)
-    latency, tokens = given.latency_ms or IntRange(), given.tokens_used or IntRange()
+    if None not in (given.tokens_used, given.tokens_used_big):
+        message = "tokensUsed and tokensUsedBig say the same; give one of them."
+        raise ApiError(ErrorCode.BAD_USER_INPUT, message, argument="tokensUsedBig")
+    latency = given.latency_ms or IntRange()
+    tokens = given.tokens_used or given.tokens_used_big or IntRange()
     return Wanted(
         app_type=given.app_type,
         statuses=words(given.status),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Api, Store
+from tests.db.recount import BOUNDS, check, fold
 
 RECORD_RUNS = """
 mutation ($runs: [RunReportInput!]!) {
@@ -124,7 +126,7 @@ def test_what_a_later_report_leaves_out_keeps_its_value(api: Api, store: Store) 
     record(api, whole)
     (before,) = store.rows("SELECT * FROM biz.ai_run_logs")
 
-    record(api, report(externalId="x1", status="FAILED", createdAt="2026-04-01T00:00:00Z"))
+    record(api, report(externalId="x1", status="FAILED"))
 
     (after,) = store.rows("SELECT * FROM biz.ai_run_logs")
     assert after == {**before, "status": "failed"}
@@ -201,6 +203,15 @@ def test_no_report_at_all_is_refused(api: Api, store: Store) -> None:
         ({"completionTokens": -5}, "completionTokens"),
         ({"latencyMs": -1}, "latencyMs"),
         ({"createdAt": "2026-03-02T00:00:00Z", "finishedAt": "2026-03-01T23:59:59Z"}, "finishedAt"),
+        ({"requestPrompt": "a\x00b"}, "requestPrompt"),
+        ({"errorMessage": "\x00"}, "errorMessage"),
+        ({"appType": "\x00"}, "appType"),
+        ({"externalId": "x\x00"}, "externalId"),
+        ({"tokensUsedBig": 10**12 + 1}, "tokensUsed"),
+        ({"promptTokensBig": -1}, "promptTokens"),
+        ({"tokensUsed": 1, "tokensUsedBig": 1}, "tokensUsedBig"),
+        ({"promptTokens": 0, "promptTokensBig": 0}, "promptTokensBig"),
+        ({"completionTokens": 5, "completionTokensBig": 6}, "completionTokensBig"),
     ],
 )
 def test_one_wrong_report_refuses_them_all(api: Api, store: Store, wrong: dict[str, Any], field: str) -> None:
@@ -225,11 +236,8 @@ def test_one_wrong_report_refuses_them_all(api: Api, store: Store, wrong: dict[s
         {"createdAt": 5},
         {"createdAt": ""},
         {"unheardOf": 1},
-        {"requestPrompt": "a\x00b"},
-        {"appType": "\x00"},
         {"siteId": "\ud800"},
         {"externalId": "\udfff"},
-        {"externalId": "x\x00"},
         {"responseText": "\ud83d alone"},
     ],
 )
@@ -243,7 +251,7 @@ def test_a_value_of_the_wrong_kind_is_a_coded_error(api: Api, store: Store, wron
 @pytest.mark.parametrize(
     ("given", "stored"),
     [
-        ("2031-01-01T00:00:00Z", datetime(2031, 1, 1, tzinfo=UTC)),
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
         ("1999-12-31T23:30:00-01:00", datetime(2000, 1, 1, 0, 30, tzinfo=UTC)),
         ("2026-07-01T12:00:00", datetime(2026, 7, 1, 10, tzinfo=UTC)),
         ("2026-01-01T12:00:00.123456", datetime(2026, 1, 1, 11, 0, 0, 123456, tzinfo=UTC)),
@@ -279,6 +287,168 @@ def test_times_that_no_reader_could_read_back_are_refused(
     refusal = record(api, report(**{field: edge}))
     assert (refusal["__typename"], refusal["field"]) == ("InvalidInput", field)
     assert store.snapshot() == before
+
+
+@pytest.mark.parametrize("field", ["createdAt", "finishedAt"])
+def test_a_time_more_than_a_day_ahead_is_refused(api: Api, store: Store, field: str) -> None:
+    now = datetime.now(UTC)
+    before = store.snapshot()
+    refusal = record(api, report(**{field: (now + timedelta(days=1, minutes=1)).isoformat()}))
+    assert (refusal["__typename"], refusal["field"]) == ("InvalidInput", field)
+    assert store.snapshot() == before
+    assert record(api, report(**{field: (now + timedelta(hours=23)).isoformat()}))["added"] == 1
+
+
+FINISHED = ("SUCCESS", "FAILED", "TIMEOUT", "CIRCUIT_OPEN")
+
+
+@pytest.mark.parametrize(
+    ("state", "late"),
+    [*((state, late) for state in FINISHED for late in ("PENDING", "RUNNING")), ("RUNNING", "PENDING")],
+)
+def test_a_late_report_of_an_earlier_state_undoes_nothing(
+    api: Api, store: Store, state: str, late: str
+) -> None:
+    whole = {
+        "status": state,
+        "externalId": "x1",
+        "triggerType": "event",
+        "memberId": "m1",
+        "sessionId": "s1",
+        "model": "large",
+        "requestPrompt": "ask",
+        "responseText": "tell",
+        "tokensUsed": 5,
+        "promptTokens": 3,
+        "completionTokens": 2,
+        "latencyMs": 250,
+        "errorMessage": "slow",
+        "createdAt": "2026-03-01T10:00:00Z",
+        "finishedAt": "2026-03-01T10:00:01Z",
+    }
+    record(api, report(**whole))
+    before = store.rows("SELECT * FROM biz.ai_run_logs")
+    other = {name: "other" for name in whole if isinstance(whole[name], str)}
+    other |= {name: 9 for name in whole if isinstance(whole[name], int)}
+    other |= {"createdAt": "2026-02-01T10:00:00Z", "finishedAt": "2026-04-01T10:00:01Z"}
+
+    record(api, report(**other | {"externalId": "x1", "status": late, "appType": "mail"}))
+    record(api, report(externalId="x1", status=late, errorMessage=None))
+
+    assert store.rows("SELECT * FROM biz.ai_run_logs") == before
+
+
+def test_a_late_report_adds_what_is_missing(api: Api, store: Store) -> None:
+    record(api, report(externalId="x1", completionTokens=12, createdAt="2026-03-01T10:00:00Z"))
+    record(api, report(externalId="x2", createdAt="2026-03-01T10:00:00Z"))
+    late = {"status": "RUNNING", "requestPrompt": "ask", "model": "large", "memberId": "m1"}
+    record(
+        api,
+        report(externalId="x1", promptTokens=30, tokensUsed=30, **late),
+        report(externalId="x2", tokensUsed=70, **late),
+    )
+    columns = "status, tokens_used, prompt_tokens, completion_tokens, request_prompt, model, member_id"
+    same = {"status": "success", "request_prompt": "ask", "model": "large", "member_id": "m1"}
+    assert store.rows(f"SELECT {columns} FROM biz.ai_run_logs ORDER BY external_id") == [
+        {"tokens_used": 42, "prompt_tokens": 30, "completion_tokens": 12, **same},
+        {"tokens_used": 70, "prompt_tokens": None, "completion_tokens": None, **same},
+    ]
+
+
+def test_a_null_takes_the_error_back_and_nothing_else(api: Api, store: Store) -> None:
+    record(api, report(externalId="x1", status="RUNNING", errorMessage="boom", model="large"))
+    record(api, report(externalId="x1", status="RUNNING", model=None))
+    assert store.value("SELECT error_message FROM biz.ai_run_logs") == "boom"
+    record(api, report(externalId="x1", errorMessage=None, model=None))
+    assert store.rows("SELECT status, error_message, model FROM biz.ai_run_logs") == [
+        {"status": "success", "error_message": None, "model": "large"}
+    ]
+
+
+@pytest.mark.parametrize("moment", ["2026-03-01T10:00:00Z", "2026-05-31T23:59:59.5Z", "1999-01-01T00:00:00Z"])
+def test_a_wrong_time_of_creation_is_corrected(api: Api, store: Store, dsn: str, moment: str) -> None:
+    given = report(externalId="x1", tokensUsed=70, latencyMs=5, createdAt="2026-04-01T10:00:00Z")
+    (run_id,) = record(api, given, report(tokensUsed=1, createdAt="2026-04-01T10:00:00Z"))["runIds"][:1]
+
+    again = record(api, {**given, "createdAt": moment})
+    assert (again["runIds"], again["changed"]) == ([run_id], 1)
+    assert record(api, report(externalId="x1", tokensUsed=71))["runIds"] == [run_id]
+
+    rows = store.rows("SELECT created_at, tokens_used FROM biz.ai_run_logs WHERE external_id = 'x1'")
+    assert rows == [{"created_at": datetime.fromisoformat(moment), "tokens_used": 71}]
+    assert store.value("SELECT count(*) FROM biz.ai_run_logs") == 2
+    asyncio.run(check(dsn, [datetime(1999, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)], BOUNDS[0]))
+    fold(dsn)
+    asyncio.run(check(dsn, [datetime(1999, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)], BOUNDS[0]))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"finishedAt": "2026-03-01T09:58:00Z"},
+        {"createdAt": "2026-03-01T10:00:02Z"},
+        {"createdAt": "2026-03-01T10:00:02Z", "finishedAt": "2026-03-01T10:00:01Z"},
+    ],
+)
+def test_a_run_does_not_end_before_it_begins_however_it_is_reported(
+    api: Api, store: Store, later: dict[str, Any]
+) -> None:
+    given = report(externalId="x1", createdAt="2026-03-01T10:00:00Z", finishedAt="2026-03-01T10:00:01Z")
+    record(api, given)
+    before = store.snapshot()
+    refusal = record(api, report(), report(externalId="x1", **later))
+    assert (refusal["__typename"], refusal["field"]) == ("InvalidInput", "finishedAt")
+    assert "runs[1].finishedAt" in refusal["message"]
+    assert store.snapshot() == before
+
+
+def test_a_clock_that_is_a_little_behind_loses_no_report(api: Api, store: Store) -> None:
+    record(api, report(externalId="x1", status="RUNNING"))
+    began = store.value("SELECT created_at FROM biz.ai_run_logs")
+    ended = began - timedelta(seconds=20)
+    assert record(api, report(externalId="x1", finishedAt=ended.isoformat()))["changed"] == 1
+    assert store.rows("SELECT created_at, finished_at FROM biz.ai_run_logs") == [
+        {"created_at": ended, "finished_at": ended}
+    ]
+
+
+def test_what_is_reported_at_its_end_alone_began_before_it(api: Api, store: Store) -> None:
+    record(api, report(finishedAt="2026-03-01T10:00:01Z", latencyMs=250))
+    assert store.value("SELECT created_at FROM biz.ai_run_logs") == datetime(
+        2026, 3, 1, 10, 0, 0, 750_000, tzinfo=UTC
+    )
+
+
+def test_tokens_beyond_32_bits_are_reported_and_found(api: Api, store: Store) -> None:
+    record(
+        api,
+        report(tokensUsedBig=2**31, promptTokensBig=2**33, completionTokensBig=2**34),
+        report(tokensUsedBig=10**12),
+        report(tokensUsed=7),
+    )
+    listed = """query ($tokens: BigIntRange) {
+        runLogs(filter: {tokensUsedBig: $tokens}) {
+            totalCount { count } edges { node { tokensUsed promptTokens completionTokens } }
+        }
+    }"""
+    found = api.data(listed, {"tokens": {"min": 2**31, "max": 2**31}})["runLogs"]
+    assert found["totalCount"]["count"] == 1
+    assert [edge["node"] for edge in found["edges"]] == [
+        {"tokensUsed": 2**31, "promptTokens": 2**33, "completionTokens": 2**34}
+    ]
+    assert len(api.data(listed, {"tokens": {"min": 2**31 + 1}})["runLogs"]["edges"]) == 1
+    assert len(api.data(listed, {"tokens": None})["runLogs"]["edges"]) == 3
+    both = "{ runLogs(filter: {tokensUsed: {min: 1}, tokensUsedBig: {min: 1}}) { edges { cursor } } }"
+    error = api.error(both)
+    assert (error["code"], error["argument"]) == ("BAD_USER_INPUT", "tokensUsedBig")
+
+
+def test_left_out_and_empty_are_two_requests_under_one_key(api: Api) -> None:
+    keyed = "mutation ($input: RecordRunsInput!) { recordRuns(input: $input) { __typename } }"
+    first = {"idempotencyKey": "k", "runs": [report(externalId="x1", errorMessage="")]}
+    assert api.data(keyed, {"input": first})["recordRuns"]["__typename"] == "RecordedRuns"
+    second = {"idempotencyKey": "k", "runs": [report(externalId="x1")]}
+    assert api.data(keyed, {"input": second})["recordRuns"]["__typename"] == "Conflict"
 
 
 def test_overlapping_calls_at_once_give_one_row_to_each_external_id(api: Api, store: Store) -> None:
