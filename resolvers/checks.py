@@ -6,7 +6,8 @@ from db.address import connected
 from db.checks import missing_privileges, server_version
 from db.errors import StatementTimeout, Unavailable
 from db.migrate import OLDEST_SERVER
-from db.pool import Database, PoolSettings
+from db.pool import Connection, Database, PoolSettings
+from db.rollup_checks import compare_days, list_doubts, uncounted_tables
 from resolvers.maintenance import readiness
 
 
@@ -30,8 +31,31 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
                     if writable
                     else "wrong: the database takes no changes: it is a standby, or read-only (reading works)"
                 )
+                lines += await _sums(connection)
     except (StatementTimeout, Unavailable) as error:
         return [f"wrong: {error}"]
     finally:
         await database.close()
+    return lines
+
+
+async def _sums(connection: Connection) -> list[str]:
+    """Whether sums are exact: all writes counted, and some days equal to their rows."""
+    lines = [
+        f"wrong: writes of {table} are not all counted: a trigger is off or missing; once it is on, run"
+        " `runglass rollup rebuild`"
+        for table in await uncounted_tables(connection)
+    ]
+    compared, differing = await compare_days(connection)
+    lines += [
+        f"wrong: sums of {day} are not those of its rows: run `runglass rollup rebuild`" for day in differing
+    ]
+    if not lines:
+        lines.append(f"ok: sums of {compared} days are those of their rows")
+    for doubts in await list_doubts(connection):
+        if doubts.waiting:
+            lines.append(f"wrong: {doubts.waiting} days wait to be counted again: {doubts.reason}")
+        if doubts.differed:
+            when = f"{doubts.noticed_at:%Y-%m-%d %H:%M}"
+            lines.append(f"ok: {doubts.differed} days were counted again since {when}: {doubts.reason}")
     return lines

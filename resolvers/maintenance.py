@@ -13,8 +13,16 @@ from db.errors import StatementTimeout, Unavailable
 from db.idempotency import purge_keys
 from db.migrate import MigrationError, migration_state
 from db.partitions import make_partitions_ahead
-from db.pool import Database
+from db.pool import Connection, Database
 from db.repeats import Repeats
+from db.rollup_checks import (
+    count_days_in_doubt,
+    doubts_until_now,
+    forget_doubts,
+    notice_tables,
+    sample_days,
+    uncounted_tables,
+)
 from resolvers.budget_events import tell_thresholds
 
 log = logging.getLogger(__name__)
@@ -22,6 +30,9 @@ log = logging.getLogger(__name__)
 FOLD_SECONDS = 2.0
 _FOLDS_A_PARTITION_CHECK = 1800
 _FOLDS_A_PURGE = 150
+_FOLDS_A_TABLE_CHECK = 15
+_FOLDS_A_SAMPLE = 300
+_RECOUNT_SECONDS = 2.0
 # For batches that an outside dispatcher runs; our workers settle theirs at once.
 _FOLDS_A_SETTLEMENT = 5
 
@@ -59,8 +70,23 @@ async def keep_up_once(database: Database, rounds: int = 0) -> None:
             await settle_batches(connection)
         if rounds % _FOLDS_A_PURGE == 0:
             await purge_keys(connection)
+        if rounds % _FOLDS_A_TABLE_CHECK == 0:
+            await _doubt_sums(connection, sample=rounds % _FOLDS_A_SAMPLE == 0)
         if rounds % _FOLDS_A_PARTITION_CHECK == 0:
             await make_partitions_ahead(connection)
+
+
+async def _doubt_sums(connection: Connection, *, sample: bool) -> None:
+    """Notice what changed past the triggers, and count the days that it may have touched again."""
+    for change in await notice_tables(connection):
+        log.warning("run log: %s; its days are counted again", change)
+    if sample:
+        for day in await sample_days(connection):
+            log.warning("run log: sums of %s were not those of its rows; it is counted again", day)
+        for table in await uncounted_tables(connection):
+            log.warning("run log: writes of %s are not all counted, its triggers are off or missing", table)
+    if counted := await count_days_in_doubt(connection, seconds=_RECOUNT_SECONDS):
+        log.info("run log: %d days were counted again", counted)
 
 
 class Readiness(NamedTuple):
@@ -86,7 +112,11 @@ async def readiness(database: Database) -> Readiness:
 async def rebuild_rollups(database: Database) -> int:
     """Recompute the roll-ups from the run log while others write; gives how many runs were counted."""
     async with database.connection() as connection:
-        return await rollups.rebuild(connection)
+        await notice_tables(connection)
+        doubts = await doubts_until_now(connection)
+        rows = await rollups.rebuild(connection)
+        await forget_doubts(connection, doubts)
+        return rows
 
 
 async def fold_rollups(database: Database) -> int:

@@ -64,6 +64,75 @@ BEGIN
 END
 $$;
 
+-- The tables of the log as they are: itself and its partitions.
+CREATE OR REPLACE FUNCTION runglass.run_log_tables_now() RETURNS TABLE (part oid, name text, period tstzrange)
+LANGUAGE sql STABLE AS $$
+    SELECT 'biz.ai_run_logs'::regclass::oid, 'biz.ai_run_logs', tstzrange(NULL, NULL)
+    UNION ALL
+    SELECT parts.part::oid, format('%I.%I', nspname, relname), parts.period
+    FROM runglass.run_log_parts() AS parts
+    JOIN pg_class ON pg_class.oid = parts.part
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+$$;
+
+-- Takes the tables for known as they are, after a change that moved no row into or out of the log.
+CREATE OR REPLACE FUNCTION runglass.know_run_log_tables() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- Not made yet while the first partitions are.
+    IF to_regclass('runglass.run_log_tables') IS NOT NULL THEN
+        DELETE FROM runglass.run_log_tables;
+        INSERT INTO runglass.run_log_tables SELECT * FROM runglass.run_log_tables_now();
+    END IF;
+END
+$$;
+
+-- Puts the days of tables that came, went or hold another period since they were known into doubt, and returns a line for
+-- each such table.
+CREATE OR REPLACE FUNCTION runglass.notice_run_log_tables() RETURNS SETOF text
+LANGUAGE plpgsql AS $$
+DECLARE
+    change record;
+    own record;
+    changed boolean := false;
+BEGIN
+    IF to_regclass('runglass.run_log_tables') IS NULL THEN
+        RETURN;
+    END IF;
+    FOR change IN
+        SELECT part, coalesce(known.name, present.name) AS name, known.period AS was, present.period AS is_now,
+            CASE WHEN known.part IS NULL THEN 'came' WHEN present.part IS NULL THEN 'went' ELSE 'holds another period' END
+                AS what
+        FROM runglass.run_log_tables AS known
+        FULL JOIN runglass.run_log_tables_now() AS present USING (part)
+        WHERE known.period IS DISTINCT FROM present.period
+    LOOP
+        INSERT INTO runglass.run_days_in_doubt AS doubt (day, reason)
+        SELECT day, format('%s %s', change.name, change.what)
+        FROM runglass.run_rollup_days() AS day
+        WHERE tstzrange(day, day + interval '24 hours') && ANY (
+            array_remove(ARRAY[change.was, change.is_now], NULL)
+        )
+        ON CONFLICT (day) DO UPDATE SET reason = excluded.reason, noticed_at = now(), counted_at = NULL, differed = NULL;
+        -- What is written into a table that is no part of the log any more must not be counted.
+        FOR own IN
+            SELECT tgname, tgrelid::regclass AS target FROM pg_trigger
+            WHERE change.what = 'went' AND tgrelid = change.part AND tgfoid IN (
+                'runglass.count_inserted_run_logs()'::regprocedure, 'runglass.count_updated_run_logs()'::regprocedure,
+                'runglass.count_deleted_run_logs()'::regprocedure, 'runglass.count_truncated_run_logs()'::regprocedure
+            )
+        LOOP
+            EXECUTE format('DROP TRIGGER %I ON %s', own.tgname, own.target);
+        END LOOP;
+        changed := true;
+        RETURN NEXT format('%s %s', change.name, change.what);
+    END LOOP;
+    IF changed THEN
+        PERFORM runglass.know_run_log_tables();
+    END IF;
+END
+$$;
+
 -- Keeps everybody off the log to the end of the transaction. The parent first: nobody who waits for it then holds a
 -- partition that we want, unless they named it themselves.
 CREATE OR REPLACE FUNCTION runglass.lock_run_log() RETURNS void
@@ -74,6 +143,8 @@ BEGIN
         RAISE EXCEPTION 'the partitions of run logs are changed at READ COMMITTED only';
     END IF;
     LOCK TABLE ONLY biz.ai_run_logs IN ACCESS EXCLUSIVE MODE;
+    -- What others did before must not be taken for what is done now.
+    PERFORM runglass.notice_run_log_tables();
 END
 $$;
 
@@ -253,6 +324,7 @@ BEGIN
     IF (SELECT relkind FROM pg_class WHERE oid = parent) <> 'p' THEN
         RETURN 0;
     END IF;
+    PERFORM runglass.notice_run_log_tables();
     WHILE month <= last_day LOOP
         partition := 'ai_run_logs_' || to_char(month, 'YYYY_MM');
         IF to_regclass('biz.' || partition) IS NULL THEN
@@ -275,6 +347,9 @@ BEGIN
         END IF;
         month := (month + interval '1 month')::date;
     END LOOP;
+    IF made > 0 THEN
+        PERFORM runglass.know_run_log_tables();
+    END IF;
     RETURN made;
 END
 $$;
@@ -300,6 +375,7 @@ BEGIN
     IF (SELECT range_agg(period) FROM runglass.run_log_parts()) IS DISTINCT FROM tstzmultirange(tstzrange(NULL, NULL)) THEN
         PERFORM runglass.lock_run_log();
         PERFORM runglass.fill_run_log_gaps();
+        PERFORM runglass.know_run_log_tables();
     END IF;
     WHILE month <= last_day LOOP
         wanted := tstzrange(month AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
@@ -309,6 +385,7 @@ BEGIN
             SELECT * INTO stretch FROM runglass.run_log_parts() WHERE is_stretch AND period @> wanted;
             IF FOUND AND runglass.split_run_log_stretch(stretch.part, stretch.period, wanted) THEN
                 made := made + 1;
+                PERFORM runglass.know_run_log_tables();
             END IF;
         END IF;
         month := month + interval '1 month';
@@ -345,6 +422,7 @@ BEGIN
     IF (SELECT partdefid = 0 FROM pg_partitioned_table WHERE partrelid = 'biz.ai_run_logs'::regclass) THEN
         PERFORM runglass.fill_run_log_gaps();
     END IF;
+    PERFORM runglass.know_run_log_tables();
     RETURN true;
 END
 $$;
