@@ -49,7 +49,7 @@ def main() -> None:
     with (
         filled_store(None, ROWS, print) as dsn,
         tempfile.TemporaryDirectory() as folder,
-        _pool_of(CONNECTIONS),
+        pool_of(CONNECTIONS),
         runglass(dsn, Path(folder)) as server,
         ThreadPoolExecutor(given.clients) as clients,
     ):
@@ -62,8 +62,11 @@ def main() -> None:
 
 
 @contextmanager
-def _pool_of(size: int) -> Iterator[None]:
+def pool_of(size: int) -> Iterator[None]:
+    """The size of the pool of servers that are started within."""
     os.environ |= {"RUNGLASS_POOL_MIN_SIZE": str(size), "RUNGLASS_POOL_MAX_SIZE": str(size)}
+    # One caller takes all of them here.
+    os.environ["RUNGLASS_CALLER_SHARE"] = "1"
     yield
 
 

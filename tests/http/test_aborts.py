@@ -31,6 +31,8 @@ DASHBOARDS = f"""{{
 @pytest.fixture
 def address(dsn: str) -> Iterator[str]:
     settings = {"POOL_MIN_SIZE": str(POOL), "POOL_MAX_SIZE": str(POOL), "STATEMENT_TIMEOUT": "600"}
+    # One caller takes all connections here.
+    settings["CALLER_SHARE"] = "1"
     with serving(dsn, **{f"RUNGLASS_{name}": value for name, value in settings.items()}) as server:
         yield server.address
 
