@@ -57,7 +57,8 @@ def seven(store: Store) -> Store:
     store.run(site_id=7, status="failed", tokens_used=60_000, member_id=1)
     store.job(site_id=7, member_id=1, app_chain=psycopg.types.json.Jsonb(["chat"]))
     store.rows(
-        "INSERT INTO biz.ai_cache (site_id, cache_type, target_id, status) VALUES (7, 'c', '1', 'valid')"
+        "INSERT INTO biz.ai_cache (site_id, cache_type, target_id, status, created_at)"
+        " VALUES (7, 'c', '1', 'valid', now())"
     )
     return store
 
