@@ -13,12 +13,16 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
+
+from db.stored_times import read_stored_zone
 
 Table = Literal["ai_run_logs", "ai_trigger_jobs", "ai_cache"]
 FilterType = TypeVar("FilterType")
 
+_UTC = ZoneInfo("UTC")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,200}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,200}(\.[0-9]{1,200})?", re.ASCII)
 _UUID = re.compile(r"\{?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}\}?", re.ASCII)
@@ -86,7 +90,11 @@ TEXT = ColumnForm()
 class ColumnForms:
     """The forms of the columns of the three tables; those that are not known hold any text."""
 
-    def __init__(self, forms: Mapping[tuple[str, str], ColumnForm] | None = None) -> None:
+    def __init__(
+        self, forms: Mapping[tuple[str, str], ColumnForm] | None = None, zone: ZoneInfo = _UTC
+    ) -> None:
+        self.zone = zone
+        """In which times without a zone are stored."""
         self._forms = {place: form for place, form in (forms or {}).items() if form != TEXT}
         self.site = self._common("site_id", ("ai_run_logs", "ai_trigger_jobs", "ai_cache"))
         """Of a site's id, in all three tables."""
@@ -133,9 +141,8 @@ async def read_column_forms(connection: AsyncConnection[Any]) -> ColumnForms | N
     rows = await cursor.fetchall()
     if not rows:
         return None
-    return ColumnForms(
-        {(table, column): _form(type_name, length) for table, column, type_name, length in rows}
-    )
+    forms = {(table, column): _form(type_name, length) for table, column, type_name, length in rows}
+    return ColumnForms(forms, await read_stored_zone(connection) or _UTC)
 
 
 def _form(type_name: str, length: int | None) -> ColumnForm:

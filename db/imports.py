@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 
 from db.errors import Unavailable, first_line
 from db.import_statements import HAS_REPEATED, LOCK_KNOWN, Statements, TargetColumn, Totals
+from db.stored_times import HAS_STORED_ZONE
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -229,7 +230,7 @@ class RunLogImport:
         for attempt in range(_LOCK_TRIES):
             try:
                 with contextlib.closing(_connect(self._dsn)) as other:
-                    other.execute(PREPARE)
+                    _prepare(other)
                     # While it waits, everybody else waits behind it.
                     other.execute("SET LOCAL lock_timeout = '1s'")
                     other.execute(ENSURE_MONTHS, (months,))
@@ -326,6 +327,12 @@ class RunLogImport:
         return None
 
 
+def _prepare(connection: Connection) -> None:
+    connection.execute(PREPARE)
+    if connection.execute(HAS_STORED_ZONE).fetchone() == (True,):
+        connection.execute("SELECT set_config('TimeZone', runglass.stored_time_zone(), true)")
+
+
 class _Abandoned(Exception):
     """Ends a COPY whose rows are not wanted."""
 
@@ -338,7 +345,7 @@ def open_import(dsn: str) -> Generator[RunLogImport, None, None]:
     """
     try:
         with contextlib.closing(_connect(dsn)) as connection:
-            connection.execute(PREPARE)
+            _prepare(connection)
             loading = RunLogImport(dsn, connection)
             try:
                 yield loading

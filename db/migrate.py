@@ -23,6 +23,7 @@ from db.errors import first_line
 from db.former_migrations import is_complete, is_former
 from db.migration_lock import migration_lock
 from db.online import ONLINE, LockTimeout, Tell, patiently, run_online
+from db.stored_times import UnknownZone, choose_zone, read_stored_zone
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ async def apply_migrations(
     folder: Path = _FOLDER,
     connect_seconds: float = 5.0,
     refuse_newer: bool = False,
+    stored_time_zone: str | None = None,
     tell: Tell = log.info,
 ) -> list[str]:
     """Apply what is missing and return the names applied, oldest first; `tell` is told of progress.
@@ -98,6 +100,9 @@ async def apply_migrations(
     the job engine's schema comes last. It may be killed at any point and called again. Processes
     that start together wait for each other; the later ones find nothing to do. Where nothing is missing no
     lock is taken and nothing is written, so that a role without the right to create, or a standby, will do.
+
+    Tables that are adopted with times without a zone are read in `stored_time_zone`, or else in the
+    zone of the database, from then on; `tell` is told which.
 
     A database that holds more than this version knows is served as it is, since migrations only add; with
     `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is
@@ -113,12 +118,26 @@ async def apply_migrations(
             if await _is_served_as_it_is(connection, folder, refuse_newer=refuse_newer):
                 return []
             async with migration_lock(dsn, seconds=connect_seconds):
+                await _choose_zone(connection, stored_time_zone, tell)
                 return await _apply_missing(connection, folder, tell)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise MigrationError(
                 f"the migrations cannot be applied: {first_line(error)}"
                 " (run `runglass migrate` as a role that may create, on a database that takes changes)"
             ) from error
+
+
+async def _choose_zone(connection: psycopg.AsyncConnection, wanted: str | None, tell: Tell) -> None:
+    """Say in which zone a database's times without one are, for the migration that keeps it."""
+    if await read_stored_zone(connection) is not None:
+        return
+    try:
+        zone, columns = await choose_zone(connection, wanted)
+    except UnknownZone as error:
+        raise MigrationError(str(error)) from error
+    await connection.execute("SELECT set_config('runglass.stored_time_zone', %s, false)", (zone,))
+    if columns:
+        tell(f"times without a zone are read and written in {zone}: {columns}")
 
 
 class MigrationState(NamedTuple):

@@ -9,16 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
-from psycopg.adapt import Buffer
-from psycopg.types.datetime import TimestampLoader
 from psycopg_pool import AsyncConnectionPool
 
 from db.connection import Connection, Read, ResultType, options_of
 from db.errors import translated
 from db.scope import Scope, SiteStatement
+from db.stored_times import read_as_utc, read_stored_zone
 
 RowType = TypeVar("RowType", bound=tuple[Any, ...])
 
@@ -26,6 +25,7 @@ RowType = TypeVar("RowType", bound=tuple[Any, ...])
 _TRUSTED_SECONDS = 1.0
 # How much later than its timeout a statement loses its connection, where the server does not end it.
 _GRACE_SECONDS = 5.0
+_UTC = ZoneInfo("UTC")
 
 
 class PoolSettings(NamedTuple):
@@ -45,13 +45,6 @@ class ChildCount(NamedTuple):
 
     parent: Any
     children: int
-
-
-class _UtcTimestampLoader(TimestampLoader):
-    """Reads a timestamp without zone as UTC: adopted tables may have such columns, the API speaks zones."""
-
-    def load(self, data: Buffer) -> datetime:
-        return super().load(data).replace(tzinfo=UTC)
 
 
 def make_pool(
@@ -112,6 +105,7 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self._settings = settings
+        self._stored_zone: ZoneInfo | None = None
         self._pool = make_pool(
             dsn,
             settings,
@@ -162,11 +156,14 @@ class Database:
         return self._pool.get_stats()
 
     async def _configure(self, connection: Connection) -> None:
-        connection.adapters.register_loader("timestamp", _UtcTimestampLoader)
+        if self._stored_zone is None:
+            self._stored_zone = await read_stored_zone(connection)
+        zone = self._stored_zone or _UTC
+        read_as_utc(connection, zone)
         milliseconds = round(self._settings.statement_seconds * 1000)
         await connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)",
-            (str(milliseconds),),
+            "SELECT set_config('TimeZone', %s, false), set_config('statement_timeout', %s, false)",
+            (zone.key, str(milliseconds)),
         )
 
 

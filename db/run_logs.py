@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
+from zoneinfo import ZoneInfo
 
 from psycopg.types.json import Jsonb
 
@@ -398,6 +399,8 @@ async def record_runs(
     that no external id stands twice. Gives the ids in the order of `runs`, and how many were added. Raises
     InvalidValue where a value does not fit its column.
     """
+    if scope.forms.zone.key != "UTC":
+        runs = [_in_zone(run, scope.forms.zone) for run in runs]
     ids = {(row.site_id, row.external_id): row.id for row in known}
     changed = [run for run in runs if (run["site_id"], run["external_id"]) in ids]
     fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
@@ -416,3 +419,13 @@ async def record_runs(
     unnamed = iter([row.id for row in added if row.external_id is None])
     keys = [(run["site_id"], run["external_id"]) for run in runs]
     return [ids[key] if key in ids else next(unnamed) for key in keys], len(fresh)
+
+
+def _in_zone(run: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    # A column of times without a zone takes the digits as they are, whatever offset follows them.
+    times = {
+        name: datetime.fromisoformat(run[name]).astimezone(zone).isoformat()
+        for name in ("created_at", "finished_at")
+        if run[name] is not None
+    }
+    return run | times

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         description="Addresses and networks whose X-Forwarded-For and -Proto count, with commas; * is all.",
     )
     time_zone: str = Field(default="UTC", description="The IANA zone of days and months.")
+    stored_time_zone: str | None = Field(
+        default=None,
+        description="The zone of times without one in tables that are adopted; unset, the database's own.",
+    )
     pool_min_size: Connections = Field(default=2, description="Connections kept open by each process.")
     pool_max_size: Connections = Field(default=10, description="Most connections of each process.")
     caller_share: float = Field(
@@ -242,9 +246,11 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
 
-    @field_validator("time_zone")
+    @field_validator("time_zone", "stored_time_zone")
     @classmethod
-    def _known_zone(cls, value: str) -> str:
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):

@@ -17,7 +17,12 @@ def migrate_store(settings: Settings, *, refuse_newer: bool = False) -> list[str
     With `refuse_newer` a database that is newer than this version is refused, and else served as it is.
     """
     return asyncio.run(
-        apply_migrations(settings.dsn, connect_seconds=settings.connect_timeout, refuse_newer=refuse_newer)
+        apply_migrations(
+            settings.dsn,
+            connect_seconds=settings.connect_timeout,
+            refuse_newer=refuse_newer,
+            stored_time_zone=settings.stored_time_zone,
+        )
     )
 
 

@@ -28,7 +28,8 @@ $$;
 -- of its model, and the batch of its job. A job never leaves its batch. It must not fail whatever a service writes into an
 -- adopted table, because that would be the service's own write: what is no number counts as none, and a run without a time
 -- between the years 2 and 9998, which is what Python and every zone can tell, is not counted. Names are cut, because the
--- roll-ups' keys must fit into an index. A timestamp without zone is read as UTC whatever the writer's session says.
+-- roll-ups' keys must fit into an index. A timestamp without zone is read in the stored zone whatever the writer's
+-- session says.
 CREATE OR REPLACE FUNCTION runglass.run_log_deltas_sql(source text, sign integer) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT format(
@@ -48,7 +49,7 @@ LANGUAGE sql STABLE AS $$
         ' FROM %3$s AS run'
         ' WHERE %1$s >= ''0002-01-01 00:00:00+00''::timestamptz AND %1$s < ''9999-01-01 00:00:00+00''::timestamptz',
         CASE WHEN moment.atttypid = 'timestamptz'::regtype THEN 'created_at'
-            ELSE '(created_at::timestamp AT TIME ZONE ''UTC'')' END,
+            ELSE '(created_at::timestamp AT TIME ZONE runglass.stored_time_zone())' END,
         sign,
         source,
         format('model::text <> '''' AND %s IS NOT NULL AND %s IS NOT NULL', number.prompt, number.completion),

@@ -42,8 +42,8 @@ BEGIN
         first_hour,
         last_hour,
         runglass.run_log_deltas_sql('biz.ai_run_logs', 1),
-        CASE WHEN kind LIKE '%with time zone' THEN first_hour::text ELSE (first_hour AT TIME ZONE 'UTC')::text END,
-        CASE WHEN kind LIKE '%with time zone' THEN last_hour::text ELSE (last_hour AT TIME ZONE 'UTC')::text END,
+        CASE WHEN kind LIKE '%with time zone' THEN first_hour::text ELSE (first_hour AT TIME ZONE runglass.stored_time_zone())::text END,
+        CASE WHEN kind LIKE '%with time zone' THEN last_hour::text ELSE (last_hour AT TIME ZONE runglass.stored_time_zone())::text END,
         kind
     ));
 END
@@ -59,14 +59,15 @@ BEGIN
     WHERE attrelid = 'biz.ai_run_logs'::regclass AND attname = 'created_at';
     RETURN QUERY EXECUTE format(
         'WITH RECURSIVE days AS ('
-        ' SELECT date_bin(''24 hours'', min(created_at), ''2000-01-01 00:00:00+00''::%1$s) AS day FROM biz.ai_run_logs'
+        ' SELECT date_bin(''24 hours'', min(created_at)%2$s, ''2000-01-01 00:00:00+00''::timestamptz) AS day'
+        ' FROM biz.ai_run_logs'
         ' WHERE created_at >= ''0002-01-01 00:00:00+00''::%1$s AND created_at < ''9999-01-01 00:00:00+00''::%1$s'
         ' UNION ALL'
         ' SELECT date_bin(''24 hours'', (SELECT min(created_at) FROM biz.ai_run_logs'
-        '  WHERE created_at >= days.day + interval ''24 hours'' AND created_at < ''9999-01-01 00:00:00+00''::%1$s),'
-        '  ''2000-01-01 00:00:00+00''::%1$s)'
+        '  WHERE created_at >= (days.day + interval ''24 hours'')%2$s'
+        '   AND created_at < ''9999-01-01 00:00:00+00''::%1$s)%2$s, ''2000-01-01 00:00:00+00''::timestamptz)'
         ' FROM days WHERE day IS NOT NULL)'
-        ' SELECT %2$s FROM days WHERE day IS NOT NULL'
+        ' SELECT day FROM days WHERE day IS NOT NULL'
         ' UNION'
         ' SELECT date_bin(''24 hours'', hour, ''2000-01-01 00:00:00+00''::timestamptz) FROM ('
         '  SELECT hour FROM runglass.run_usage UNION SELECT hour FROM runglass.run_latency'
@@ -74,7 +75,7 @@ BEGIN
         '  UNION SELECT quarter FROM runglass.run_log_deltas) AS counted'
         ' ORDER BY 1',
         CASE WHEN zoned THEN 'timestamptz' ELSE 'timestamp' END,
-        CASE WHEN zoned THEN 'day' ELSE 'day AT TIME ZONE ''UTC''' END
+        CASE WHEN zoned THEN '' ELSE ' AT TIME ZONE runglass.stored_time_zone()' END
     );
 END
 $$;
@@ -99,8 +100,8 @@ BEGIN
         ' (SELECT max(quarter) FROM runglass.batch_usage WHERE quarter < $1),'
         ' (SELECT max(quarter) FROM runglass.run_log_deltas WHERE quarter < $1))',
         CASE WHEN zoned THEN 'timestamptz' ELSE 'timestamp' END,
-        CASE WHEN zoned THEN moment::text ELSE (moment AT TIME ZONE 'UTC')::text END,
-        CASE WHEN zoned THEN '' ELSE ' AT TIME ZONE ''UTC''' END
+        CASE WHEN zoned THEN moment::text ELSE (moment AT TIME ZONE runglass.stored_time_zone())::text END,
+        CASE WHEN zoned THEN '' ELSE ' AT TIME ZONE runglass.stored_time_zone()' END
     ) INTO newest USING moment;
     RETURN date_bin('24 hours', newest, '2000-01-01 00:00:00+00'::timestamptz);
 END
