@@ -133,6 +133,7 @@ class Totals(NamedTuple):
     tokens: int
     first_created_at: datetime | None
     last_created_at: datetime | None
+    last_finished_at: datetime | None
 
 
 class Statements:
@@ -199,7 +200,7 @@ class Statements:
         """A row of `Totals`."""
         statement = sql.SQL(
             "SELECT count(*), coalesce(sum(final_tokens_used), 0),"
-            " min(final_created_at), max(final_created_at) FROM ({}) AS row"
+            " min(final_created_at), max(final_created_at), max(final_finished_at) FROM ({}) AS row"
         )
         return statement.format(self._derive)
 

@@ -205,17 +205,16 @@ class RunLogImport:
             self._connection.execute("DROP TABLE pg_temp.import_rows")
             self._connection.execute("ALTER TABLE pg_temp.import_merged RENAME TO import_rows")
 
-    def shift_to(self, moment: datetime) -> None:
-        """Move all times, so that the newest created_at is that moment."""
-        newest = self.totals().last_created_at
-        self._sql.shift = moment - newest if newest else timedelta()
+    def shift_by(self, period: timedelta) -> None:
+        """Move all times."""
+        self._sql.shift = period
 
     def totals(self) -> Totals:
         """What would be loaded."""
         row = self._connection.execute(self._sql.totals).fetchone()
         assert row is not None  # noqa: S101 - a count has a row
         # A sum of bigints is numeric.
-        return Totals(row[0], int(row[1]), row[2], row[3])
+        return Totals(row[0], int(row[1]), *row[2:])
 
     def first_rows(self, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
         """The names of the columns, `line` first, and the first rows as they would be stored."""

@@ -103,13 +103,13 @@ def _tell(console: Console, report: ImportReport, file: str, options: ImportOpti
         # Line 0: the server refused the rows without saying which one it was.
         _print(console, f"{name} line {row.line}: {row.reason}" if row.line else f"{name}: {row.reason}")
     if report.bad_rows > len(report.bad):
-        _print(console, f"… and {report.bad_rows - len(report.bad):,} more bad rows")
+        _print(console, f"… and {_rows(report.bad_rows - len(report.bad), 'more bad ')}")
     if report.not_loaded:
         _print(console, f"not loaded: {listed(report.not_loaded)}")
     for remark in report.remarks:
         _print(console, remark)
     if not report.rows:
-        bad = f"{report.bad_rows:,} bad rows" if report.bad_rows else "the file holds no rows"
+        bad = _rows(report.bad_rows, "bad ") if report.bad_rows else "the file holds no rows"
         hint = "" if options.skip_bad or not report.bad_rows else " (--skip-bad loads the others)"
         return _stop(console, f"{bad}, nothing was loaded{hint}", FAILED)
     if options.dry_run:
@@ -130,14 +130,18 @@ def _show(console: Console, report: ImportReport) -> None:
         cells = ", ".join(f"{column}={cut(str(value))}" for column, value in values.items())
         _print(console, f"line {row['line']}: {cells}")
     if report.rows > ROWS_SHOWN:
-        _print(console, f"… and {report.rows - ROWS_SHOWN:,} more rows")
+        _print(console, f"… and {_rows(report.rows - ROWS_SHOWN, 'more ')}")
 
 
 def _totals(report: ImportReport) -> str:
-    skipped = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
+    skipped = f", {_rows(report.bad_rows, 'bad ')} skipped" if report.bad_rows else ""
     changed = f" ({report.changed:,} of them changed runs that were there)" if report.changed else ""
     return (
-        f"{report.rows:,} rows{changed}{skipped}: "
+        f"{_rows(report.rows)}{changed}{skipped}: "
         f"{report.first_created_at:%Y-%m-%d %H:%M} to {report.last_created_at:%Y-%m-%d %H:%M} UTC, "
         f"{report.tokens:,} tokens"
     )
+
+
+def _rows(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}row{'' if count == 1 else 's'}"

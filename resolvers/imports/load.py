@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from db.imports import RepeatedId, RowsRefused, RunLogImport, open_import
 from resolvers.imports.batches import BadRow, Reader
@@ -23,6 +23,7 @@ from resolvers.imports.rows import check_batch, encode_rows
 from resolvers.imports.streams import OpenFile, open_file
 from resolvers.imports.times import TimeFormat
 from resolvers.imports.vocabulary import told_unused
+from resolvers.run_bounds import EARLIEST, MAX_AHEAD, MAX_LATENCY_MS
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage (reading, loading), and how far it is, of how much (0 where nobody knows)."""
@@ -32,6 +33,8 @@ Say = Callable[[str], None]
 
 BAD_ROWS_KEPT = 20
 ROWS_SHOWN = 5
+# What a run's latency can be.
+_LONGEST = timedelta(milliseconds=MAX_LATENCY_MS) + MAX_AHEAD
 # The ids may be taken, or become free, while they are looked at.
 _TRIES = 3
 # A log of more months than this has its oldest rows in the stretch before the first of them.
@@ -109,7 +112,8 @@ def reader_of(
     if not text.strip():
         raise ImportFailed(f"{file.name} is empty: there is nothing to load")
     begin = text.lstrip()[:1]
-    is_array = begin == "[" and text.lstrip()[1:].lstrip()[:1] in ("{", "]", "")
+    # A CSV may begin with a bracket too; a title would not go on like this.
+    is_array = begin == "[" and text.lstrip()[1:].lstrip()[:1] in set('{}[]"-0123456789') | {""}
     delimiter = None if options.delimiter is None else delimiter_of(options.delimiter)
     if begin == "{" or is_array:
         if delimiter:
@@ -200,13 +204,26 @@ class _Run:
             if self._is_refused:
                 return self._report
         if self._options.shift_to_now:
-            self._loading.shift_to(moment)
+            self._shift_to(moment)
         self._count()
         if self._options.dry_run:
             self._show()
         elif self._report.rows:
             self._insert(progress)
         return self._report
+
+    def _shift_to(self, moment: datetime) -> None:
+        """Move all times, so that the newest run that is loaded begins at that moment."""
+        totals = self._loading.totals()
+        if totals.last_created_at is None or totals.first_created_at is None:
+            return
+        period = moment - totals.last_created_at
+        is_possible = totals.last_created_at - totals.first_created_at < moment - EARLIEST
+        if not is_possible or (
+            totals.last_finished_at and totals.last_finished_at + period > moment + _LONGEST
+        ):
+            raise ImportFailed("--shift-to-now: the file's times lie too far apart to be moved together")
+        self._loading.shift_by(period)
 
     def _insert(self, progress: Progress) -> None:
         self._loading.ensure_months(_MOST_MONTHS)

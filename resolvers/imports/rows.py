@@ -11,6 +11,7 @@ from typing import Any
 from resolvers.imports.batches import BadRow, Batch
 from resolvers.imports.columns import Reasons
 from resolvers.imports.plan import TIMES, Plan
+from resolvers.run_bounds import MAX_TOKENS, TOKENS_TEXT
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -39,6 +40,7 @@ def check_batch(plan: Plan, batch: Batch) -> CheckedBatch:
     for name in plan.needed:
         _need(plan, name, cells[name], reasons)
     _check_times(plan, cells, reasons)
+    _check_sums(cells, reasons)
     if not reasons:
         return CheckedBatch(batch.lines, cells, list(batch.bad))
     keep = [place not in reasons for place in range(len(batch.lines))]
@@ -66,6 +68,17 @@ def _check_times(plan: Plan, cells: Cells, reasons: Reasons) -> None:
                 reasons.setdefault(place, "created_at is empty")
             elif created is not None and finished is not None and finished < created:
                 reasons.setdefault(place, "finished_at lies before created_at")
+
+
+def _check_sums(cells: Cells, reasons: Reasons) -> None:
+    """Where the file has no sum of the tokens, it is made of their parts."""
+    prompts, completions = cells.get("prompt_tokens", []), cells.get("completion_tokens", [])
+    largest = max((n or 0 for n in prompts), default=0) + max((n or 0 for n in completions), default=0)
+    if "tokens_used" in cells or largest <= MAX_TOKENS:
+        return
+    for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        if (prompt or 0) + (completion or 0) > MAX_TOKENS:
+            reasons.setdefault(place, f"prompt_tokens and completion_tokens together are not {TOKENS_TEXT}")
 
 
 def encode_rows(plan: Plan, batch: CheckedBatch) -> bytes:

@@ -63,7 +63,7 @@ def test_bad_rows_are_listed_and_the_rest_counted(run: Run) -> None:
     assert output.endswith("runglass import: 23 bad rows, nothing was loaded (--skip-bad loads the others)\n")
     code, output = run(text, columns=columns, skip_bad=True)
     assert code == 0
-    assert "\n1 rows, 23 bad rows skipped: " in output
+    assert "\n1 row, 23 bad rows skipped: " in output
 
 
 def test_a_dry_run_shows_the_first_rows(run: Run) -> None:
@@ -101,6 +101,15 @@ def test_nothing_of_a_file_commands_the_terminal(run: Run, text: str) -> None:
     assert output.count("\n") >= 1
     assert all(line.isprintable() for line in output.splitlines())
     assert "\x1b" not in output
+
+
+def test_nor_does_the_name_of_a_file(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[2J\n.csv"
+    path.write_text("site_id,app_type,created_at\na,b,2026-05-01\n,,\n")
+    output = io.StringIO()
+    assert import_runs(dsn, str(path), ImportOptions(skip_bad=True), Console(file=output, width=80)) == 0
+    assert len(output.getvalue().splitlines()) == 4
+    assert all(line.isprintable() for line in output.getvalue().splitlines())
 
 
 def test_wrong_usage_is_one_line_and_exit_code_2(run: Run) -> None:
@@ -171,7 +180,7 @@ def process(dsn: str, *arguments: str, **settings: str) -> Iterator[subprocess.P
 
 
 def test_the_machines_time_zone_never_matters(dsn: str) -> None:
-    text = HEADER + "a,b,2026-01-01 12:00\na,b,2026-01-01 12:00Z\na,b,2026-07-01\n"
+    text = HEADER + "a,b,2026-01-01 12:00Z\na,b,2026-01-01 12:00\na,b,2026-07-01\n"
     with process(dsn, TZ="Pacific/Apia", PGTZ="Asia/Tokyo", RUNGLASS_TIME_ZONE="Europe/Berlin") as importing:
         output, errors = importing.communicate(text, timeout=60)
     assert (importing.returncode, output) == (0, "")

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from db.errors import Unavailable
-from resolvers.imports.errors import ImportUsageError
+from resolvers.imports.errors import ImportFailed, ImportUsageError
 from resolvers.imports.load import ImportReport, import_run_logs
 from resolvers.imports.options import ImportOptions
 
@@ -182,6 +182,17 @@ def test_a_bad_row_keeps_everything_out_unless_skipped(load: Load, dsn: str, row
     assert count(dsn) == 2
 
 
+def test_rows_whose_parts_contradict_each_other_are_bad(load: Load) -> None:
+    header = "site_id,app_type,created_at,finished_at,prompt_tokens,completion_tokens\n"
+    bad = load(
+        header + "a,b,2026-05-02,2026-05-01,1,2\na,b,2026-05-01,,1000000000000,1\na,b,2026-05-01,,1,2\n"
+    ).bad
+    assert [tuple(row) for row in bad] == [
+        (2, "finished_at lies before created_at"),
+        (3, "prompt_tokens and completion_tokens together are not between 0 and 1000000000000"),
+    ]
+
+
 def test_a_bad_last_row_undoes_what_is_already_written(load: Load, dsn: str) -> None:
     report = load("\n".join([HEADER, *[GOOD] * 10_000, *["acme,chat,never,1,1,success"] * 25]))
     assert (report.rows, report.bad_rows, len(report.bad)) == (0, 25, 20)
@@ -238,6 +249,13 @@ def test_shifting_looks_at_the_rows_that_are_loaded_alone(load: Load, dsn: str) 
     newest_is_bad = f"{HEADER}\nacme,chat,2020-01-01,1,1,success\nacme,chat,2999-01-01,-1,1,success\n"
     assert load(newest_is_bad, shift_to_now=True, skip_bad=True).last_created_at == NOW
     assert rows(dsn, "created_at") == [(NOW,)]
+
+
+@pytest.mark.parametrize("times", ["9990-01-01,\na,b,2001-01-01,", "2001-01-01,2001-06-01"])
+def test_times_too_far_apart_cannot_be_shifted(load: Load, dsn: str, times: str) -> None:
+    with pytest.raises(ImportFailed, match="--shift-to-now: the file's times lie too far apart"):
+        load(f"site_id,app_type,created_at,finished_at\na,b,{times}\n", shift_to_now=True)
+    assert count(dsn) == 0
 
 
 def test_months_get_partitions_of_their_own(load: Load, dsn: str) -> None:

@@ -244,6 +244,9 @@ def test_an_array_may_be_cut_anywhere(tmp_path: Path, chunk: int, monkeypatch: p
     for text in (json.dumps(rows), json.dumps(rows, ensure_ascii=False) + " \n "):
         assert read(written(tmp_path, text), "a") == (expected, [])
     assert read(written(tmp_path, "[ ]"), "a") == ([], [])
+    numbers = written(tmp_path, "[12345678,\n[2],-1.5]")
+    assert read(numbers, "a") == ([], [(line, "is no JSON object") for line in (1, 2, 2)])
+    assert read(written(tmp_path, "[a],b\n1,2\n"), "[a]") == ([(2, "1")], [])
 
 
 @pytest.mark.parametrize("kind", ["csv", "lines", "array"])
