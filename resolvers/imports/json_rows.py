@@ -21,6 +21,7 @@ _MOST_KEYS = 1000
 _BLANKS = re.compile(r"[ \t\r\n]*")
 # Of such a whole number orjson makes a float, and an id would lose its last digits.
 _LONG_NUMBER = re.compile(rb"[:,\[]\s*-?\d{20}")
+_AFTER_NUMBERS = frozenset(",] \t\r\n")
 _MISSING: Any = object()
 
 
@@ -178,7 +179,7 @@ class _ArrayScanner:
                 value, end = self._decode(self._buffer, self._at)
                 begin = self._at
                 # A number may go on in what is not read yet.
-                if end < len(self._buffer):
+                if isinstance(value, (dict, list, str)) or self._buffer[end : end + 1] in _AFTER_NUMBERS:
                     break
                 if not self._read(size):
                     end -= begin
