@@ -56,6 +56,7 @@ async def connected(dsn: str, *, seconds: float, purpose: str) -> AsyncGenerator
             prepare_threshold=None,
             connect_timeout=max(2, round(seconds)),
             application_name=f"runglass {purpose}",
+            client_encoding="utf8",
         )
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database at {shown(dsn)} cannot be reached: {first_line(error)}") from error

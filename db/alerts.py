@@ -13,7 +13,8 @@ from typing import Any, LiteralString, NamedTuple
 from db.conditions import CREATED_RANGE, DATED, equal, has_place, present
 from db.connection import Read
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count, fetch_one, site_read
+from db.long_texts import cut, is_cut
+from db.pool import Connection, fetch_all, fetch_by_ids, fetch_count, fetch_one, site_read
 from db.scope import Scope, SiteStatement
 
 
@@ -31,12 +32,13 @@ class AlertRow(NamedTuple):
     alert_changed_by: str | None
     alert_changed_at: datetime | None
     created_at: datetime
+    error_message_truncated: bool
 
 
-ALERT_COLUMNS: LiteralString = """
+ALERT_COLUMNS: LiteralString = f"""
     id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
-    status::text, error_message, coalesce(alert_status::text, 'pending') AS alert_status, alert_changed_by,
-    alert_changed_at, created_at"""
+    status::text, {cut("error_message::text")}, coalesce(alert_status::text, 'pending') AS alert_status,
+    alert_changed_by, alert_changed_at, created_at, {is_cut("error_message::text")}"""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.
 _IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
@@ -148,9 +150,11 @@ def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:
     return site_read(AlertRow, RECENT_ALERTS, scope, list)
 
 
-async def get_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:
+async def get_alerts(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[AlertRow]:
     """The alerts among these run ids that lie in the scope, in no order."""
-    return await fetch_all(connection, AlertRow, GET_ALERTS, scope, {"ids": list(ids)})
+    return await fetch_by_ids(connection, AlertRow, GET_ALERTS, scope, ids, whole)
 
 
 async def lock_alert(connection: Connection, *, scope: Scope, alert_id: int) -> AlertRow | None:

@@ -11,12 +11,16 @@ from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, present
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count
+from db.long_texts import cut, is_cut, json_text
+from db.pool import Connection, fetch_all, fetch_by_ids, fetch_count
 from db.scope import Scope, SiteStatement
 
 
 class AuditRow(NamedTuple):
-    """A change. A row without a site concerns all of them, and is seen by the scope of every site only."""
+    """A change. A row without a site concerns all of them, and is seen by the scope of every site only.
+
+    `before` and `after` are JSON's text.
+    """
 
     id: int
     created_at: datetime
@@ -27,8 +31,10 @@ class AuditRow(NamedTuple):
     site_id: str | None
     target_kind: str
     target_id: str | None
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    before: str | None
+    after: str | None
+    before_truncated: bool
+    after_truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,10 @@ class AuditFilter:
     created_to: datetime | None = None
 
 
-AUDIT_COLUMNS: LiteralString = """
-    id, created_at, actor, actor_id, address, action, site_id, target_kind, target_id, before, after"""
+AUDIT_COLUMNS: LiteralString = f"""
+    id, created_at, actor, actor_id, address, action, site_id, target_kind, target_id,
+    {cut(json_text("before"))}, {cut(json_text("after"))}, {is_cut(json_text("before"))},
+    {is_cut(json_text("after"))}"""
 
 INSERT_AUDIT_ENTRY: LiteralString = """
 INSERT INTO runglass.audit_log
@@ -100,9 +108,11 @@ async def insert_audit_entry(
     )
 
 
-async def get_audit_entries(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AuditRow]:
+async def get_audit_entries(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[AuditRow]:
     """The entries with these ids that lie in the scope, in no order."""
-    return await fetch_all(connection, AuditRow, GET_AUDIT_ENTRIES, scope, {"ids": list(ids)})
+    return await fetch_by_ids(connection, AuditRow, GET_AUDIT_ENTRIES, scope, ids, whole)
 
 
 async def list_audit_log(

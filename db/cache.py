@@ -9,7 +9,8 @@ from typing import Any, LiteralString, NamedTuple
 
 from db.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import Connection, fetch_all, fetch_count
+from db.long_texts import cut, is_cut, json_text
+from db.pool import Connection, fetch_all, fetch_by_ids, fetch_count
 from db.scope import Scope, SiteStatement
 
 
@@ -26,10 +27,11 @@ class CacheEntryRow(NamedTuple):
 
 
 class CacheResultRow(NamedTuple):
-    """The cached answer, as JSON."""
+    """The cached answer, as JSON's text."""
 
     id: int
-    result: Any
+    result: str | None
+    result_truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ GET_CACHE_ENTRIES = SiteStatement(
 )
 
 GET_CACHE_RESULTS = SiteStatement(
-    "SELECT id, to_jsonb(result) FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {scope}"
+    f"SELECT id, {cut(json_text('result'))}, {is_cut(json_text('result'))}"
+    " FROM biz.ai_cache WHERE id = ANY(%(ids)s) AND {scope}"
 )
 
 _STATUS_WORDS: dict[str, LiteralString] = {"valid": "'valid'", "invalidated": "'invalidated'"}
@@ -127,7 +130,7 @@ async def get_cache_entries(
 
 
 async def get_cache_results(
-    connection: Connection, *, scope: Scope, ids: Sequence[int]
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
 ) -> list[CacheResultRow]:
     """The answers of these entries, in no order."""
-    return await fetch_all(connection, CacheResultRow, GET_CACHE_RESULTS, scope, {"ids": list(ids)})
+    return await fetch_by_ids(connection, CacheResultRow, GET_CACHE_RESULTS, scope, ids, whole)

@@ -17,6 +17,9 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import PipelineAborted
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int4
+
+from db.long_texts import LIMIT
 
 RowType = TypeVar("RowType")
 ResultType = TypeVar("ResultType")
@@ -75,6 +78,10 @@ class Connection(AsyncConnection[TupleRow]):
     answered_at = 0.0
     deadline_seconds: float | None = DEADLINE_SECONDS
     """How long an answer may take; one that takes longer costs the connection. None is for ever."""
+    longest_text = 2_000
+    """Characters of a long text in a list."""
+    most_text = 16_000_000
+    """Characters of the long texts that rows read by their ids have together."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +106,15 @@ class Connection(AsyncConnection[TupleRow]):
 
     async def read(self, read: Read[ResultType]) -> ResultType:
         """The result of one statement. Raises psycopg's errors."""
-        return read.finish(await self.fetch(read.sql, read.values, read.make_row))
+        return read.finish(await self.fetch(read.sql, self.cutting(read.values), read.make_row))
+
+    def cutting(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a statement, with how long texts in lists may be where they do not say it."""
+        return {LIMIT: Int4(self.longest_text), **values}
+
+    def whole(self, rows: int) -> dict[str, Any]:
+        """The value for so many rows whose texts are wanted whole: as far as all of them fit an answer."""
+        return {LIMIT: Int4(max(self.longest_text, self.most_text // max(rows, 1)))}
 
     async def read_all(self, reads: Sequence[Read[Any]]) -> list[Any]:
         """The results of statements, each in its own snapshot. Raises the error of the first that fails."""

@@ -100,11 +100,21 @@ CountKey = tuple[Any, int]
 class Loaders:
     """Every loader of one operation, each made when it is first asked for."""
 
-    def __init__(self, database: Database, scope: Scope) -> None:
+    def __init__(self, database: Database, scope: Scope, *, cuts: bool = True) -> None:
         self._database = database
+        self._cuts = cuts
         self._scope = scope
         self._running: set[asyncio.Task[Any]] = set()
         self._loaders: dict[str, Loader[Any, Any]] = {}
+        self._whole: Loaders | None = None
+
+    @property
+    def whole(self) -> Loaders:
+        """Loaders that do not cut long texts, for what is asked for by its own id."""
+        if self._whole is None:
+            self._whole = Loaders(self._database, self._scope, cuts=False)
+            self._whole._running = self._running
+        return self._whole
 
     def cancel(self) -> None:
         """Cancel what is still being loaded: nobody waits for it any more."""
@@ -114,22 +124,22 @@ class Loaders:
     @property
     def run_logs(self) -> Loader[int, RunLogRow]:
         """Runs by id."""
-        return self._by_id("run_logs", get_run_logs)
+        return self._by_id("run_logs", partial(get_run_logs, whole=not self._cuts))
 
     @property
     def run_texts(self) -> Loader[int, RunTextRow]:
         """Prompts and responses by run id."""
-        return self._by_id("run_texts", get_run_texts)
+        return self._by_id("run_texts", partial(get_run_texts, whole=not self._cuts))
 
     @property
     def alerts(self) -> Loader[int, AlertRow]:
         """Alerts by run id."""
-        return self._by_id("alerts", get_alerts)
+        return self._by_id("alerts", partial(get_alerts, whole=not self._cuts))
 
     @property
     def trigger_jobs(self) -> Loader[int, TriggerJobRow]:
         """Jobs by id."""
-        return self._by_id("trigger_jobs", get_trigger_jobs)
+        return self._by_id("trigger_jobs", partial(get_trigger_jobs, whole=not self._cuts))
 
     @property
     def circuit_waits(self) -> Loader[int, CircuitWaitRow]:
@@ -169,7 +179,7 @@ class Loaders:
     @property
     def cache_results(self) -> Loader[int, CacheResultRow]:
         """Cached answers by entry id."""
-        return self._by_id("cache_results", get_cache_results)
+        return self._by_id("cache_results", partial(get_cache_results, whole=not self._cuts))
 
     @property
     def api_keys(self) -> Loader[int, ApiKeyRow]:
@@ -179,7 +189,7 @@ class Loaders:
     @property
     def audit_entries(self) -> Loader[int, AuditRow]:
         """Entries of the audit log by id."""
-        return self._by_id("audit_entries", get_audit_entries)
+        return self._by_id("audit_entries", partial(get_audit_entries, whole=not self._cuts))
 
     @property
     def runs_of_jobs(self) -> Loader[PageKey, Page[RunLogRow]]:

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from typing import Any, LiteralString, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+from psycopg.adapt import Buffer
+from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
 
 from db.connection import Connection, Read, ResultType, options_of
@@ -36,6 +38,9 @@ class PoolSettings(NamedTuple):
     wait_seconds: float = 5.0
     statement_seconds: float = 10.0
     connect_seconds: float = 5.0
+    # Characters of a long text in a list, and of those together that are read by their ids.
+    longest_text: int = 2_000
+    most_text: int = 16_000_000
     # None behind a pooler that does not carry prepared statements.
     prepare_threshold: int | None = 1
 
@@ -89,6 +94,13 @@ async def _was_given_back(connection: Connection) -> None:
     connection.answered_at = time.monotonic()
 
 
+class _AnyTextLoader(TextLoader):
+    """Reads a text of a database that checks no encoding, whatever bytes it holds."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
 class Database:
     """One database: give out connections for reads, and transactions for changes.
 
@@ -115,6 +127,7 @@ class Database:
                 **options_of(dsn, connect_seconds=settings.connect_seconds, application_name="runglass"),
                 "autocommit": True,
                 "prepare_threshold": settings.prepare_threshold,
+                "client_encoding": "utf8",
             },
             min_size=settings.min_size,
             max_size=settings.max_size,
@@ -160,6 +173,13 @@ class Database:
             self._stored_zone = await read_stored_zone(connection)
         zone = self._stored_zone or _UTC
         read_as_utc(connection, zone)
+        connection.longest_text = self._settings.longest_text
+        connection.most_text = self._settings.most_text
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            # Or PostgreSQL would refuse to send what is not UTF-8.
+            await connection.execute("SET client_encoding TO 'SQL_ASCII'")
+            for name in ("text", "varchar", "bpchar", "name"):
+                connection.adapters.register_loader(name, _AnyTextLoader)
         milliseconds = round(self._settings.statement_seconds * 1000)
         await connection.execute(
             "SELECT set_config('TimeZone', %s, false), set_config('statement_timeout', %s, false)",
@@ -177,8 +197,21 @@ def fetch_all(
     plan_anew: bool = False,
 ) -> Awaitable[list[RowType]]:
     """Run a site-owned statement and give its rows as `row`, a NamedTuple with the columns in order."""
-    values = {**parameters, **scope.parameters()}
+    values = connection.cutting({**parameters, **scope.parameters()})
     return connection.fetch(statement.sql(scope), values, _maker(row), plan_anew=plan_anew)
+
+
+async def fetch_by_ids(
+    connection: Connection,
+    row: type[RowType],
+    statement: SiteStatement,
+    scope: Scope,
+    ids: Sequence[Any],
+    whole: bool,
+) -> list[RowType]:
+    """Rows by their `ids`; with `whole`, their long texts are cut only where they fill an answer together."""
+    values = {"ids": list(ids), **(connection.whole(len(ids)) if whole else {})}
+    return await fetch_all(connection, row, statement, scope, values)
 
 
 def site_read(

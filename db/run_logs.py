@@ -14,7 +14,8 @@ from db.conditions import CREATED_RANGE, DATED, contains, equal, has_place, pres
 from db.errors import InvalidValue
 from db.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import ChildCount, Connection, fetch_all, fetch_count, fetch_plain
+from db.long_texts import cut, is_cut
+from db.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_plain
 from db.scope import Scope, SiteStatement
 
 
@@ -41,6 +42,7 @@ class RunLogRow(NamedTuple):
     external_id: str | None
     created_at: datetime
     finished_at: datetime | None
+    error_message_truncated: bool
 
 
 class RunTextRow(NamedTuple):
@@ -48,7 +50,9 @@ class RunTextRow(NamedTuple):
 
     id: int
     request_prompt: str | None
+    request_prompt_truncated: bool
     response_text: str | None
+    response_text_truncated: bool
 
 
 class KnownRunRow(NamedTuple):
@@ -91,21 +95,23 @@ class RunLogFilter:
 
 EVERY_RUN = RunLogFilter()
 
-RUN_LOG_COLUMNS: LiteralString = """
+RUN_LOG_COLUMNS: LiteralString = f"""
     id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
     session_id::text, model, coalesce(runglass.whole_number(tokens_used), 0),
     prompt_tokens, completion_tokens, runglass.small_number(runglass.whole_number(latency_ms)),
-    coalesce(status::text, ''), error_message, alert_status::text, alert_changed_by, alert_changed_at,
-    trigger_job_id,
-    external_id, created_at, runglass.readable_time(finished_at)"""
+    coalesce(status::text, ''), {cut("error_message::text")}, alert_status::text, alert_changed_by,
+    alert_changed_at, trigger_job_id, external_id, created_at, runglass.readable_time(finished_at),
+    {is_cut("error_message::text")}"""
 
 GET_RUN_LOGS = SiteStatement(
     f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
 )
 
 GET_RUN_TEXTS = SiteStatement(
-    "SELECT id, request_prompt::text, response_text::text FROM biz.ai_run_logs"
-    " WHERE id = ANY(%(ids)s) AND {scope}"
+    f"""
+    SELECT id, {cut("request_prompt::text")}, {is_cut("request_prompt::text")},
+        {cut("response_text::text")}, {is_cut("response_text::text")}
+    FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"""
 )
 
 COUNT_RUNS_OF_JOBS = SiteStatement(
@@ -333,14 +339,18 @@ async def count_run_logs(
     return await fetch_count(connection, statement, scope, values, plan_anew=search.plan_anew)
 
 
-async def get_run_logs(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunLogRow]:
-    """The runs with these ids that lie in the scope, in no order."""
-    return await fetch_all(connection, RunLogRow, GET_RUN_LOGS, scope, {"ids": list(ids)})
+async def get_run_logs(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[RunLogRow]:
+    """The runs with these ids that lie in the scope, in no order; with `whole`, their texts are not cut."""
+    return await fetch_by_ids(connection, RunLogRow, GET_RUN_LOGS, scope, ids, whole)
 
 
-async def get_run_texts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[RunTextRow]:
+async def get_run_texts(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[RunTextRow]:
     """Prompts and responses of these runs, in no order."""
-    return await fetch_all(connection, RunTextRow, GET_RUN_TEXTS, scope, {"ids": list(ids)})
+    return await fetch_by_ids(connection, RunTextRow, GET_RUN_TEXTS, scope, ids, whole)
 
 
 async def list_runs_of_jobs(

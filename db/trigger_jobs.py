@@ -15,7 +15,8 @@ from psycopg.types.json import Jsonb
 
 from db.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
 from db.keyset import Page, PageRequest, keyset, page_of
-from db.pool import ChildCount, Connection, fetch_all, fetch_count
+from db.long_texts import cut, is_cut, json_text
+from db.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count
 from db.scope import Scope, SiteStatement
 
 
@@ -23,6 +24,7 @@ class TriggerJobRow(NamedTuple):
     """A job. `app_chain` is a list of app types, or text where an adopted table stores it as text.
 
     Of the chain, the first `chain_start` apps are not called; the next one gets the answer of `input_run_id`.
+    `payload` is JSON's text.
     """
 
     id: int
@@ -30,7 +32,7 @@ class TriggerJobRow(NamedTuple):
     event_type: str
     connector_type: str | None
     member_id: str | None
-    payload: Any
+    payload: str | None
     app_chain: list[str] | str | None
     is_forced: bool
     status: str
@@ -43,6 +45,8 @@ class TriggerJobRow(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     created_at: datetime
+    payload_truncated: bool
+    error_message_truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,13 @@ class RootRow(NamedTuple):
     root_id: int
 
 
-JOB_COLUMNS: LiteralString = """
+JOB_COLUMNS: LiteralString = f"""
     id, coalesce(site_id::text, ''), coalesce(event_type::text, ''), connector_type::text, member_id::text,
-    payload, to_jsonb(app_chain), coalesce(is_forced, false), coalesce(status::text, ''), error_message,
-    coalesce(attempt, 1), retry_of_id, coalesce(chain_start, 0), input_run_id, batch_id,
-    runglass.readable_time(started_at), runglass.readable_time(finished_at), created_at"""
+    {cut(json_text("payload"))}, to_jsonb(app_chain), coalesce(is_forced, false),
+    coalesce(status::text, ''), {cut("error_message::text")}, coalesce(attempt, 1), retry_of_id,
+    coalesce(chain_start, 0), input_run_id, batch_id, runglass.readable_time(started_at),
+    runglass.readable_time(finished_at), created_at, {is_cut(json_text("payload"))},
+    {is_cut("error_message::text")}"""
 
 GET_TRIGGER_JOBS = SiteStatement(
     f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
@@ -250,10 +256,10 @@ async def count_skipped_duplicates(
 
 
 async def get_trigger_jobs(
-    connection: Connection, *, scope: Scope, ids: Sequence[int]
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
 ) -> list[TriggerJobRow]:
     """The jobs with these ids that lie in the scope, in no order."""
-    return await fetch_all(connection, TriggerJobRow, GET_TRIGGER_JOBS, scope, {"ids": list(ids)})
+    return await fetch_by_ids(connection, TriggerJobRow, GET_TRIGGER_JOBS, scope, ids, whole)
 
 
 async def list_jobs_of_parents(

@@ -93,6 +93,7 @@ def make_engine(settings: Settings) -> Engine:
         max_text=settings.max_text,
         max_report_text=settings.max_report_text,
         timeout_seconds=settings.execution_timeout,
+        max_answer_bytes=settings.max_answer_bytes,
     )
     suggests = settings.suggestions and settings.introspection
     errors = ErrorFormatter(show_suggestions=suggests, translations=TRANSLATIONS)

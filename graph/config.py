@@ -169,6 +169,13 @@ class Settings(BaseSettings):
     stalled_timeout: Seconds = Field(
         default=60, description="How long a client may take nothing of its answer before it is cut off."
     )
+    max_answer_bytes: int = Field(default=16_000_000, ge=100_000, description="Largest answer.")
+    max_list_text: int = Field(
+        default=2_000,
+        ge=100,
+        le=1_000_000,
+        description="Characters of a prompt, an error or other long text in a list; by an id it is whole.",
+    )
     max_depth: int = Field(default=15, ge=1, le=100, description="Deepest nesting of a query's fields.")
     max_cost: int = Field(
         default=50_000, ge=100, le=10_000_000, description="Most fields that the answer to a query may hold."
@@ -318,6 +325,9 @@ class Settings(BaseSettings):
             wait_seconds=self.pool_wait,
             statement_seconds=self.statement_timeout,
             connect_seconds=self.connect_timeout,
+            longest_text=self.max_list_text,
+            # With room for what else an answer holds.
+            most_text=self.max_answer_bytes // 2,
             prepare_threshold=1 if self.prepared_statements else None,
         )
 

@@ -86,7 +86,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         self._documents = documents or DocumentStore()
         self._explorer = explorer
         self._bodies = Bodies(bodies or BodyLimits())
-        self._replies = Replies(draft_statuses)
+        self._replies = Replies(draft_statuses, engine.limits.max_answer_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]

@@ -85,6 +85,7 @@ class Limits:
     max_report_text: int = 1_000_000
     """Characters of a prompt, a response or an error message that is reported."""
     timeout_seconds: float = 30.0
+    max_answer_bytes: int = 16_000_000
 
 
 class LimitExceeded(ApiError):

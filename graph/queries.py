@@ -229,15 +229,15 @@ def _page(
 
 
 async def _run_log(info: Info, id: _Id) -> RunLogRow | None:
-    return await info.context.loaders.run_logs.load(parse_id(id, Kind.RUN, "id"))
+    return await info.context.loaders.whole.run_logs.load(parse_id(id, Kind.RUN, "id"))
 
 
 async def _trigger_job(info: Info, id: _Id) -> TriggerJobRow | None:
-    return await info.context.loaders.trigger_jobs.load(parse_id(id, Kind.JOB, "id"))
+    return await info.context.loaders.whole.trigger_jobs.load(parse_id(id, Kind.JOB, "id"))
 
 
 async def _alert(info: Info, id: _Id) -> AlertRow | None:
-    return await info.context.loaders.alerts.load(parse_id(id, Kind.ALERT, "id"))
+    return await info.context.loaders.whole.alerts.load(parse_id(id, Kind.ALERT, "id"))
 
 
 async def _batch(info: Info, id: _Id) -> BatchRow | None:
@@ -245,7 +245,7 @@ async def _batch(info: Info, id: _Id) -> BatchRow | None:
 
 
 async def _node(info: Info, id: _Id) -> Any:
-    loaders = info.context.loaders
+    loaders = info.context.loaders.whole
     kind = kind_of(id, "id")
     if kind is Kind.BATCH:
         return await loaders.batches.load(parse_batch_id(id, "id"))

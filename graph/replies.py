@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.types import Send
 
-from graph.errors import ErrorCode, RequestRefused
+from graph.errors import ApiError, ErrorCode, RequestRefused, coded
 from graph.negotiation import MediaType
 
 REQUEST_STATUS: Mapping[ErrorCode, int] = {
@@ -60,14 +60,23 @@ class Replies:
     """Forms answers. `draft_statuses` takes 422 and 294 of the newest GraphQL over HTTP draft, where it asks
     for them."""
 
-    def __init__(self, draft_statuses: bool = False) -> None:
+    def __init__(self, draft_statuses: bool = False, max_bytes: int = 16_000_000) -> None:
         self._draft = draft_statuses
+        self._max_bytes = max_bytes
 
     def executed(self, result: Mapping[str, Any], media: MediaType) -> Reply:
         """The answer to an operation that ran. Raises TypeError or ValueError for data that JSON cannot
         express."""
         partial = self._draft and "errors" in result and media is MediaType.GRAPHQL_RESPONSE
-        return _reply(DRAFT_PARTIAL if partial else 200, media, result)
+        reply = _reply(DRAFT_PARTIAL if partial else 200, media, result)
+        if len(reply.body) <= self._max_bytes:
+            return reply
+        message = (
+            f"The answer has {len(reply.body):,} bytes; {self._max_bytes:,} are sent at most. Ask for less at"
+            " once. Mutations were done."
+        )
+        error = ApiError(ErrorCode.ANSWER_TOO_LARGE, message, maximum=self._max_bytes)
+        return self.executed({"errors": [coded(error)], "data": None}, media)
 
     def refused(self, refused: RequestRefused, media: MediaType, *extra: tuple[bytes, bytes]) -> Reply:
         """The answer to a request that did not run."""

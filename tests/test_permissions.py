@@ -35,7 +35,11 @@ SIGNED_IN = {
     "node",
     "viewer",
 }
-TEXTS = {"RunLog.requestPrompt", "RunLog.responseText", "CacheEntry.result"}
+TEXTS = {
+    f"{text}{mark}"
+    for text in ("RunLog.requestPrompt", "RunLog.responseText", "CacheEntry.result")
+    for mark in ("", "Truncated")
+}
 ROW = re.compile(r"^\| `(\w+\.\w+)` \| (yes|no) \| (yes|no) \| (yes|no) \| (texts)? ?\|$", re.MULTILINE)
 
 Rights = tuple[tuple[bool, bool, bool], bool]
@@ -105,7 +109,7 @@ def test_texts_need_their_permission() -> None:
 
 def test_whatever_is_called_a_text_is_among_them() -> None:
     """A new field that shows what was said to an app must not be forgotten."""
-    words = re.compile(r"prompt(?!Tokens|Price)|response|^result$", re.IGNORECASE)
+    words = re.compile(r"prompt(?!Tokens|Price)|response|^result(Truncated)?$", re.IGNORECASE)
     named = {name for name in every_field() if words.search(name.split(".")[1])}
     assert named == TEXTS
 

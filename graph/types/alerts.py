@@ -12,6 +12,7 @@ from graph.context import Info
 from graph.ids import Kind
 from graph.pagination import Connection
 from graph.types.fields import numbered_id, resolved
+from graph.types.long_texts import long_text, truncated
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLog
@@ -46,7 +47,8 @@ class Alert(Node):
     trigger_type: str | None = strawberry.field(description="What caused the call.")
     member_id: strawberry.ID | None = strawberry.field(description="The member the call was made for.")
     run_status: RunStatus = resolved(_run_status, "How the run ended.")
-    error_message: str | None = strawberry.field(description="What went wrong.")
+    error_message: str | None = long_text("What went wrong.")
+    error_message_truncated: bool = truncated("errorMessage")
     alert_status: AlertStatus = resolved(_alert_status, "What was said of the alert.")
     alert_changed_by: str | None = strawberry.field(
         description="Who acknowledged, ignored or reopened it last."

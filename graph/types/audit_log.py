@@ -14,6 +14,7 @@ from graph.context import Info
 from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 from graph.pagination import Connection
 from graph.types.fields import numbered_id, resolved
+from graph.types.long_texts import long_json, truncated
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 
@@ -46,8 +47,10 @@ class AuditEntry(Node):
     target_id: strawberry.ID | None = resolved(
         _target_id, "Which one was changed: a typed id such as job_42, or the id of a site."
     )
-    before: JSON | None = strawberry.field(description="What changed, as it was before.")
-    after: JSON | None = strawberry.field(description="What changed, as it was afterwards.")
+    before: JSON | None = long_json("before", "What changed, as it was before.")
+    before_truncated: bool = truncated("before")
+    after: JSON | None = long_json("after", "What changed, as it was afterwards.")
+    after_truncated: bool = truncated("after")
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
-from db.cache import CacheEntryRow
+from db.cache import CacheEntryRow, CacheResultRow
 from db.cache import CacheFilter as Wanted
 from graph.context import Info
 from graph.ids import Kind
@@ -14,6 +14,7 @@ from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
+from graph.types.long_texts import CUT_JSON, TRUNCATED, WEIGHT, is_asked_by_id, json_value
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.statuses import CacheStatus, status_of, words
@@ -39,9 +40,19 @@ def _is_expired(root: strawberry.Parent[CacheEntryRow]) -> bool:
     return root.expires_at is not None and root.expires_at <= datetime.now(UTC)
 
 
+async def _stored(root: CacheEntryRow, info: Info) -> CacheResultRow | None:
+    loaders = info.context.loaders
+    return await (loaders.whole if is_asked_by_id(info) else loaders).cache_results.load(root.id)
+
+
 async def _result(root: strawberry.Parent[CacheEntryRow], info: Info) -> JSON | None:
-    found = await info.context.loaders.cache_results.load(root.id)
-    return found.result if found else None
+    found = await _stored(root, info)
+    return json_value(found.result, is_cut=found.result_truncated) if found else None
+
+
+async def _result_truncated(root: strawberry.Parent[CacheEntryRow], info: Info) -> bool | None:
+    found = await _stored(root, info)
+    return found.result_truncated if found else None
 
 
 @strawberry.type(description="A cached answer of an app.")
@@ -62,7 +73,13 @@ class CacheEntry(Node):
     result: JSON | None = resolved(
         _result,
         permissions=[ReadsTexts],
-        description="The answer, as JSON. Needs the permission to read texts.",
+        description=f"The answer, as JSON. Needs the permission to read texts. {CUT_JSON}",
+        weight=WEIGHT,
+    )
+    result_truncated: bool | None = resolved(
+        _result_truncated,
+        permissions=[ReadsTexts],
+        description=f"{TRUNCATED} Concerns result, and needs the permission to read texts.",
     )
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from db.run_logs import EVERY_RUN, RunLogRow
+from db.run_logs import EVERY_RUN, RunLogRow, RunTextRow
 from db.run_logs import RunLogFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
 from graph.context import Info
@@ -17,6 +17,7 @@ from graph.pagination import Connection
 from graph.permissions import ReadsTexts
 from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
+from graph.types.long_texts import CUT, TRUNCATED, WEIGHT, is_asked_by_id, long_text, truncated
 from graph.types.node import Node
 from graph.types.ranges import BigIntRange, IntRange, TimeRange, time_range
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
@@ -41,14 +42,29 @@ def _alert_status(root: strawberry.Parent[RunLogRow]) -> AlertStatus | None:
     return status_of(AlertStatus, root.alert_status or "pending")
 
 
+async def _texts(root: RunLogRow, info: Info) -> RunTextRow | None:
+    loaders = info.context.loaders
+    return await (loaders.whole if is_asked_by_id(info) else loaders).run_texts.load(root.id)
+
+
 async def _request_prompt(root: strawberry.Parent[RunLogRow], info: Info) -> str | None:
-    texts = await info.context.loaders.run_texts.load(root.id)
+    texts = await _texts(root, info)
     return texts.request_prompt if texts else None
 
 
+async def _request_prompt_truncated(root: strawberry.Parent[RunLogRow], info: Info) -> bool | None:
+    texts = await _texts(root, info)
+    return texts.request_prompt_truncated if texts else None
+
+
 async def _response_text(root: strawberry.Parent[RunLogRow], info: Info) -> str | None:
-    texts = await info.context.loaders.run_texts.load(root.id)
+    texts = await _texts(root, info)
     return texts.response_text if texts else None
+
+
+async def _response_text_truncated(root: strawberry.Parent[RunLogRow], info: Info) -> bool | None:
+    texts = await _texts(root, info)
+    return texts.response_text_truncated if texts else None
 
 
 async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> TriggerJobRow | None:
@@ -95,7 +111,8 @@ class RunLog(Node):
     )
     status: RunStatus = resolved(_status, "How far the run has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")
-    error_message: str | None = strawberry.field(description="What went wrong, where something did.")
+    error_message: str | None = long_text("What went wrong, where something did.")
+    error_message_truncated: bool = truncated("errorMessage")
     alert_status: AlertStatus | None = resolved(
         _alert_status, "What was said of the alert; null for a run that raised none."
     )
@@ -105,12 +122,24 @@ class RunLog(Node):
     request_prompt: str | None = resolved(
         _request_prompt,
         permissions=[ReadsTexts],
-        description="The prompt that was sent. Needs the permission to read texts.",
+        description=f"The prompt that was sent. Needs the permission to read texts. {CUT}",
+        weight=WEIGHT,
+    )
+    request_prompt_truncated: bool | None = resolved(
+        _request_prompt_truncated,
+        permissions=[ReadsTexts],
+        description=f"{TRUNCATED} Concerns requestPrompt, and needs the permission to read texts.",
     )
     response_text: str | None = resolved(
         _response_text,
         permissions=[ReadsTexts],
-        description="The answer that came back. Needs the permission to read texts.",
+        description=f"The answer that came back. Needs the permission to read texts. {CUT}",
+        weight=WEIGHT,
+    )
+    response_text_truncated: bool | None = resolved(
+        _response_text_truncated,
+        permissions=[ReadsTexts],
+        description=f"{TRUNCATED} Concerns responseText, and needs the permission to read texts.",
     )
     trigger_job: Annotated["TriggerJob", strawberry.lazy("graph.types.trigger_jobs")] | None = resolved(
         _trigger_job, "The job that made the call, if one did."

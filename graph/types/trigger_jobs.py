@@ -27,6 +27,7 @@ from graph.pagination import (
 )
 from graph.types.budgets import BudgetState, verdict_on
 from graph.types.fields import STATEMENT, numbered_id, resolved
+from graph.types.long_texts import long_json, long_text, truncated
 from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
@@ -152,7 +153,8 @@ class TriggerJob(Node):
     )
     connector_type: str | None = strawberry.field(description="The connector that delivered the event.")
     member_id: strawberry.ID | None = strawberry.field(description="The member of the site it is about.")
-    payload: JSON | None = strawberry.field(description="What the event carried, as JSON.")
+    payload: JSON | None = long_json("payload", "What the event carried, as JSON.")
+    payload_truncated: bool = truncated("payload")
     app_chain: list[str] = resolved(
         _app_chain,
         "The apps it calls, in order; each gets the answer of the one before.",
@@ -164,7 +166,8 @@ class TriggerJob(Node):
     is_forced: bool = strawberry.field(description="Whether it runs even where it repeats another job.")
     status: JobStatus = resolved(_status, "How far the job has come.")
     status_text: str = resolved(_status_text, "The status as it is stored.")
-    error_message: str | None = strawberry.field(description="What went wrong, where something did.")
+    error_message: str | None = long_text("What went wrong, where something did.")
+    error_message_truncated: bool = truncated("errorMessage")
     waits_for: CircuitWait | None = resolved(
         _waits_for,
         "What keeps the job from its turn, or from its next app; null where nothing but its turn does.",
