@@ -36,10 +36,11 @@ class BudgetRow(NamedTuple):
 
 
 class ReservedRow(NamedTuple):
-    """Tokens reserved for unfinished jobs, by app."""
+    """Tokens reserved for unfinished jobs, by app; `released` is of those that nothing has moved for long."""
 
     app_type: str
     tokens: int
+    released: int
 
 
 BUDGET_COLUMNS: LiteralString = """
@@ -99,11 +100,14 @@ DELETE_BUDGET = SiteStatement("DELETE FROM runglass.budgets WHERE id = %(id)s AN
 # The many jobs of a batch share one value per app, so they are counted before they are taken apart.
 SUM_RESERVED = SiteStatement(
     """
-    SELECT app.name, round(sum(app.tokens::float8 * jobs))::bigint
+    SELECT app.name,
+        coalesce(round(sum(app.tokens::float8 * jobs) FILTER (WHERE NOT is_released)), 0)::bigint,
+        coalesce(round(sum(app.tokens::float8 * jobs) FILTER (WHERE is_released)), 0)::bigint
     FROM (
-        SELECT reserved_tokens, count(*) AS jobs FROM biz.ai_trigger_jobs
+        SELECT reserved_tokens, reservation_released_at IS NOT NULL AS is_released, count(*) AS jobs
+        FROM biz.ai_trigger_jobs
         WHERE reserved_tokens IS NOT NULL AND status IN ('pending', 'running') AND {scope}
-        GROUP BY reserved_tokens
+        GROUP BY reserved_tokens, is_released
     ) AS reserved
     CROSS JOIN LATERAL jsonb_each_text(reserved_tokens) AS app(name, tokens)
     GROUP BY app.name"""
@@ -185,7 +189,7 @@ async def delete_budget(transaction: Connection, *, scope: Scope, budget_id: int
     await transaction.execute(DELETE_BUDGET.sql(scope), {"id": budget_id, **scope.parameters()})
 
 
-async def reserved_by_app(connection: Connection, *, scope: Scope) -> dict[str, int]:
+async def reserved_by_app(connection: Connection, *, scope: Scope) -> dict[str, ReservedRow]:
     """Tokens reserved for the unfinished jobs of these sites, by app."""
     rows = await fetch_all(connection, ReservedRow, SUM_RESERVED, scope, {})
-    return {row.app_type: row.tokens for row in rows}
+    return {row.app_type: row for row in rows}

@@ -25,6 +25,7 @@ from db.circuits import CircuitWaitRow, waits_of_jobs
 from db.keyset import Page, PageRequest
 from db.model_prices import ModelPriceRow, get_prices
 from db.pool import Connection, Database
+from db.reservations import ReservationRow, reservations_of_jobs
 from db.run_logs import (
     RunLogRow,
     RunTextRow,
@@ -140,6 +141,11 @@ class Loaders:
     def trigger_jobs(self) -> Loader[int, TriggerJobRow]:
         """Jobs by id."""
         return self._by_id("trigger_jobs", partial(get_trigger_jobs, whole=not self._cuts))
+
+    @property
+    def reservations(self) -> Loader[int, ReservationRow]:
+        """What a job that has not ended has reserved, by job id."""
+        return self._by_id("reservations", reservations_of_jobs)
 
     @property
     def circuit_waits(self) -> Loader[int, CircuitWaitRow]:

@@ -45,7 +45,7 @@ START_JOB = SiteStatement(
         FOR UPDATE
     ), job AS (
         UPDATE biz.ai_trigger_jobs AS started
-        SET status = 'running', started_at = coalesce(started_at, now())
+        SET status = 'running', started_at = coalesce(started_at, now()), reservation_released_at = NULL
         FROM place
         WHERE started.id = place.job_id AND status = 'pending' AND input_run_id IS NULL AND {scope}
           AND NOT EXISTS (

@@ -89,7 +89,8 @@ HOLD_JOB = SiteStatement(
         RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested,
             queue.rescues
     ), job AS (
-        UPDATE biz.ai_trigger_jobs SET status = 'running', started_at = coalesce(started_at, now())
+        UPDATE biz.ai_trigger_jobs
+        SET status = 'running', started_at = coalesce(started_at, now()), reservation_released_at = NULL
         FROM before
         WHERE id = before.job_id
           AND (status = 'pending' OR (status = 'running' AND before.holder IS NOT NULL)) AND {scope}

@@ -76,6 +76,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     # A redirect would go to whatever the request's Host says.
     app.router.redirect_slashes = False
     app.state.stopping = False
+    app.state.settings = settings
     app.state.database = database
     app.state.authentication = gate.authentication
     return app
@@ -171,7 +172,8 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
     database: Database = app.state.database
     await database.open()
     authentication: Authentication = app.state.authentication
-    upkeep = asyncio.create_task(keep_up(database))
+    settings: Settings = app.state.settings
+    upkeep = asyncio.create_task(keep_up(database, reservation_seconds=settings.reservation_lifetime))
     access = asyncio.create_task(authentication.keep_up())
     await authentication.until_listening()
     try:

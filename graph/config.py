@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     batch_lifetime: int = Field(
         default=600, ge=1, le=86_400, description="How long an estimated batch may be confirmed."
     )
+    reservation_lifetime: int = Field(
+        default=86_400,
+        ge=1,
+        le=31_536_000,
+        description="How long a job may not move before the tokens that it has reserved are given free.",
+    )
     idempotency_lifetime: int = Field(
         default=86_400, ge=1, le=31_536_000, description="How long an idempotency key keeps its first result."
     )

@@ -15,6 +15,7 @@ from db.migrate import MigrationError, migration_state
 from db.partitions import make_partitions_ahead
 from db.pool import Connection, Database
 from db.repeats import Repeats
+from db.reservations import release_reservations
 from db.rollup_checks import (
     count_days_in_doubt,
     doubts_until_now,
@@ -28,6 +29,7 @@ from resolvers.budget_events import tell_thresholds
 log = logging.getLogger(__name__)
 
 FOLD_SECONDS = 2.0
+RESERVATION_SECONDS = 86_400.0
 _FOLDS_A_PARTITION_CHECK = 1800
 _FOLDS_A_PURGE = 150
 _FOLDS_A_TABLE_CHECK = 15
@@ -37,7 +39,7 @@ _RECOUNT_SECONDS = 2.0
 _FOLDS_A_SETTLEMENT = 5
 
 
-async def keep_up(database: Database) -> None:
+async def keep_up(database: Database, *, reservation_seconds: float = RESERVATION_SECONDS) -> None:
     """Do one round after another until cancelled. A database that is gone is waited for.
 
     Any number of processes may do this at once: one folds, the others find nothing to do.
@@ -46,7 +48,7 @@ async def keep_up(database: Database) -> None:
     waits = Repeats()
     while True:
         try:
-            await keep_up_once(database, rounds)
+            await keep_up_once(database, rounds, reservation_seconds=reservation_seconds)
             rounds += 1
             if waits.forget():
                 log.info("upkeep goes on")
@@ -57,7 +59,9 @@ async def keep_up(database: Database) -> None:
         await asyncio.sleep(FOLD_SECONDS)
 
 
-async def keep_up_once(database: Database, rounds: int = 0) -> None:
+async def keep_up_once(
+    database: Database, rounds: int = 0, *, reservation_seconds: float = RESERVATION_SECONDS
+) -> None:
     """Fold and, where that moved something, tell which budgets reached a threshold; some rounds do more.
 
     `rounds` is how many there were before; the first does everything.
@@ -70,6 +74,7 @@ async def keep_up_once(database: Database, rounds: int = 0) -> None:
             await settle_batches(connection)
         if rounds % _FOLDS_A_PURGE == 0:
             await purge_keys(connection)
+            await _release_reservations(connection, reservation_seconds)
         if rounds % _FOLDS_A_TABLE_CHECK == 0:
             await _doubt_sums(connection, sample=rounds % _FOLDS_A_SAMPLE == 0)
         if rounds % _FOLDS_A_PARTITION_CHECK == 0:
@@ -87,6 +92,15 @@ async def _doubt_sums(connection: Connection, *, sample: bool) -> None:
             log.warning("run log: writes of %s are not all counted, its triggers are off or missing", table)
     if counted := await count_days_in_doubt(connection, seconds=_RECOUNT_SECONDS):
         log.info("run log: %d days were counted again", counted)
+
+
+async def _release_reservations(connection: Connection, seconds: float) -> None:
+    while released := await release_reservations(connection, seconds=seconds):
+        log.warning(
+            "%s jobs that nothing has moved for %g s reserve no tokens any more; failJobs ends them",
+            released,
+            seconds,
+        )
 
 
 class Readiness(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from db.budget import BudgetRow, reserved_by_app
+from db.budget import BudgetRow, ReservedRow, reserved_by_app
 from db.pool import Connection
 from db.rollups import usage_by_app, usage_by_period
 from db.scope import EVERY_SITE, Scope
@@ -42,7 +42,8 @@ def spec_of(row: BudgetRow) -> BudgetSpec:
 class Standing:
     """A budget in its current period, in tokens. `requested` is what somebody is about to start.
 
-    `used`, `reserved` and `limit_reached_at` are None where the caller may not see every site that counts.
+    `used`, `reserved`, `released` and `limit_reached_at` are None where the caller may not see every site
+    that counts.
     """
 
     spec: BudgetSpec
@@ -53,6 +54,8 @@ class Standing:
     starts_at: datetime
     resets_at: datetime
     limit_reached_at: datetime | None
+    # Of jobs that nothing has moved for long: no longer reserved.
+    released: int | None
 
     @property
     def limit(self) -> int:
@@ -72,7 +75,7 @@ class Standing:
             return self
         refuses = self.state == "exceeded" and self.spec.hard_limit is not None
         state: State = "exceeded" if refuses else "ok"
-        return replace(self, used=None, reserved=None, limit_reached_at=None, state=state)
+        return replace(self, used=None, reserved=None, released=None, limit_reached_at=None, state=state)
 
 
 def _limit(spec: BudgetSpec) -> int:
@@ -86,7 +89,7 @@ class Meter:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
-        self._reserved: dict[str | None, dict[str, int]] = {}
+        self._reserved: dict[str | None, dict[str, ReservedRow]] = {}
         self._used: dict[tuple[str | None, bool, datetime, datetime], dict[str, int]] = {}
 
     async def standing(self, spec: BudgetSpec, requested: int = 0) -> Standing:
@@ -98,7 +101,7 @@ class Meter:
         if spec.period == "monthly":
             start, end = midnight(month_start(day), zone), midnight(next_month(day), zone)
         # Reserved is read first: a job that ends in between then counts twice, and never not at all.
-        reserved = await self._reserved_tokens(spec)
+        reserved, released = await self._reserved_tokens(spec)
         used = await self._used_tokens(spec, start, end)
         used_today = used if start == day_start else await self._used_tokens(spec, day_start, day_end)
         return Standing(
@@ -110,13 +113,15 @@ class Meter:
             starts_at=start,
             resets_at=end,
             limit_reached_at=self._reached_at(_limit(spec) - used, used_today, day_start, end),
+            released=released,
         )
 
-    async def _reserved_tokens(self, spec: BudgetSpec) -> int:
+    async def _reserved_tokens(self, spec: BudgetSpec) -> tuple[int, int]:
+        """What is reserved, and what no longer is."""
         if spec.site_id not in self._reserved:
             self._reserved[spec.site_id] = await reserved_by_app(self._connection, scope=_scope(spec))
-        by_app = self._reserved[spec.site_id]
-        return sum(by_app.values()) if spec.app_type is None else by_app.get(spec.app_type, 0)
+        rows = [row for app, row in self._reserved[spec.site_id].items() if spec.app_type in (None, app)]
+        return sum(row.tokens for row in rows), sum(row.released for row in rows)
 
     async def _used_tokens(self, spec: BudgetSpec, start: datetime, end: datetime) -> int:
         key = (spec.site_id, spec.app_type is None, start, end)

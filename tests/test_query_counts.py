@@ -11,7 +11,8 @@ from tests.conftest import Api, Store
 ROWS = 20
 RUN = "id siteId status requestPrompt responseText triggerJob { id eventType retryOf { id } batch { id } }"
 JOB = """
-id status payload appChain waitsFor { until } retryOf { id } root { id status } batch { id apps { calls } }
+id status payload appChain waitsFor { until } reservation { tokens }
+retryOf { id } root { id status } batch { id apps { calls } }
 runLogs(first: 2) { edges { cursor node { id responseText } } pageInfo { hasNextPage } totalCount { count } }
 retries(first: 2) {
   edges { node { id } } pageInfo { hasNextPage } totalCount { count isExact } skippedDuplicatesToday

@@ -95,6 +95,9 @@ class BudgetStanding:
     reserved: BigInt | None = strawberry.field(
         description="Tokens that unfinished jobs of confirmed batches and of retries are expected to use."
     )
+    released: BigInt | None = strawberry.field(
+        description="Tokens of unfinished jobs that nothing has moved for long; they are reserved no more."
+    )
     requested: BigInt = strawberry.field(description="Tokens that what is about to start would reserve.")
     limit: BigInt = resolved(_limit, "The hard limit in tokens, or the soft one where there is no hard one.")
     is_hard: bool = resolved(_is_hard, "Whether that is a hard limit, which refuses.")

@@ -11,6 +11,7 @@ from db.batches import BatchRow
 from db.circuits import CircuitWaitRow
 from db.keyset import Page
 from db.loaders import CountKey, Loader
+from db.reservations import ReservationRow
 from db.run_logs import RunLogRow
 from db.trigger_jobs import TriggerJobFilter as Wanted
 from db.trigger_jobs import TriggerJobRow
@@ -25,6 +26,7 @@ from graph.pagination import (
     Last,
     page_request,
 )
+from graph.scalars import BigInt
 from graph.types.budgets import BudgetState, verdict_on
 from graph.types.fields import STATEMENT, numbered_id, resolved
 from graph.types.long_texts import long_json, long_text, truncated
@@ -77,6 +79,12 @@ async def _waits_for(root: strawberry.Parent[TriggerJobRow], info: Info) -> Circ
     if root.finished_at is not None:
         return None
     return await info.context.loaders.circuit_waits.load(root.id)
+
+
+async def _reservation(root: strawberry.Parent[TriggerJobRow], info: Info) -> ReservationRow | None:
+    if root.status not in ("pending", "running"):
+        return None
+    return await info.context.loaders.reservations.load(root.id)
 
 
 async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow | None:
@@ -140,6 +148,17 @@ class CircuitWait:
     )
 
 
+@strawberry.type(description="Tokens that a job which an operator started is expected to use.")
+class Reservation:
+    """Resolved from a `ReservationRow`."""
+
+    tokens: BigInt = strawberry.field(description="How many, of all its apps together.")
+    released_at: datetime | None = strawberry.field(
+        description="When they were given free because nothing had moved the job for long; null while they"
+        " are reserved. They are reserved again when one of our workers starts the job."
+    )
+
+
 @strawberry.type(description="An event, and the chain of apps that it starts.")
 class TriggerJob(Node):
     """Resolved from a `TriggerJobRow`."""
@@ -171,6 +190,9 @@ class TriggerJob(Node):
     waits_for: CircuitWait | None = resolved(
         _waits_for,
         "What keeps the job from its turn, or from its next app; null where nothing but its turn does.",
+    )
+    reservation: Reservation | None = resolved(
+        _reservation, "What is reserved of the budgets for it; null once it has ended, and for most jobs."
     )
     attempt: int = strawberry.field(description="1 for a first run, one more for each retry.")
     started_at: datetime | None = strawberry.field(description="When its first app was called.")

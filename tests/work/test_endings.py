@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from psycopg.types.json import Jsonb
+
 from tests.conftest import Api, Store
 from tests.mutations.test_fail_jobs import fail
 from tests.work.conftest import AppServer, Workers, answer, ended, enqueue, eventually
@@ -114,3 +116,16 @@ def test_a_worker_writes_nothing_of_a_job_that_was_failed(
     left = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
     eventually(lambda: store.value(left) == 0, "the engine forgets it")
     assert apps.calls("mail") == []
+
+
+def test_a_job_that_starts_at_last_reserves_again(
+    api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    apps.behave("chat", apps.hang)
+    job = enqueue(store, reserved_tokens=Jsonb({"chat": 5}))
+    store.rows("UPDATE biz.ai_trigger_jobs SET reservation_released_at = now()")
+    workers.start()
+    apps.wait_for(1)
+    assert (
+        store.value("SELECT reservation_released_at FROM biz.ai_trigger_jobs WHERE id = %s", (job,)) is None
+    )

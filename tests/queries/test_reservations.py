@@ -1,0 +1,96 @@
+"""What jobs reserve of the budgets, and that it is given free where nothing moves them for long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from resolvers.maintenance import keep_up_once
+from tests.conftest import Api, Store
+from tests.mutations.test_budget_limits import confirm, estimate
+from tests.mutations.test_set_budget import set_budget
+
+RESERVATION = "query ($id: ID!) { triggerJob(id: $id) { reservation { tokens releasedAt } } }"
+STANDING = "{ budgets { edges { node { standing { reserved released state } } } } }"
+LONG_AGO = datetime.now(UTC) - timedelta(days=2)
+AGE_ALL = """
+UPDATE biz.ai_trigger_jobs SET created_at = created_at - interval '2 days',
+    started_at = started_at - interval '2 days', finished_at = finished_at - interval '2 days'"""
+
+
+def keep_up(api: Api) -> None:
+    api.runner.run(keep_up_once(api.app.state.database))
+
+
+def standing(api: Api) -> dict[str, Any]:
+    return api.data(STANDING)["budgets"]["edges"][0]["node"]["standing"]
+
+
+def reservation(api: Api, job: int) -> dict[str, Any] | None:
+    return api.data(RESERVATION, {"id": f"job_{job}"})["triggerJob"]["reservation"]
+
+
+def reserving(store: Store, **values: Any) -> int:
+    return store.job(
+        **{"status": "running", "reserved_tokens": Jsonb({"chat": 300.4, "mail": 99.6}), **values}
+    )
+
+
+def test_a_job_that_nothing_moves_for_long_reserves_no_more(api: Api, store: Store) -> None:
+    set_budget(api, hardLimit=500)
+    dead = reserving(store, created_at=LONG_AGO, started_at=LONG_AGO)
+    fresh = reserving(store, created_at=LONG_AGO, started_at=datetime.now(UTC), site_id="berlin")
+    assert reservation(api, dead) == {"tokens": 400, "releasedAt": None}
+    assert standing(api) == {"reserved": 800, "released": 0, "state": "EXCEEDED"}
+
+    keep_up(api)
+
+    assert standing(api) == {"reserved": 400, "released": 400, "state": "OK"}
+    (released,) = store.rows(
+        "SELECT reservation_released_at AS at FROM biz.ai_trigger_jobs WHERE id = %s", (dead,)
+    )
+    assert reservation(api, dead) == {"tokens": 400, "releasedAt": released["at"].isoformat()}
+    assert reservation(api, fresh) == {"tokens": 400, "releasedAt": None}
+
+
+def test_what_moves_a_job_keeps_its_reservation(api: Api, store: Store) -> None:
+    old = {"created_at": LONG_AGO, "started_at": LONG_AGO}
+    called, ran, ours = (reserving(store, **old) for _ in range(3))
+    store.run(trigger_job_id=called, status="running")
+    store.run(trigger_job_id=ran, created_at=LONG_AGO, finished_at=datetime.now(UTC))
+    store.rows(
+        "INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank, engine_id, holder, lease_until)"
+        " VALUES (%s, 'berlin', '{chat}', 0, 1, gen_random_uuid(), now() + interval '1 minute')",
+        (ours,),
+    )
+    keep_up(api)
+    shown = [reservation(api, job) for job in (called, ran, ours)]
+    assert shown == [{"tokens": 400, "releasedAt": None}] * 3
+
+
+def test_jobs_that_wait_move_with_their_batch(api: Api, store: Store) -> None:
+    set_budget(api, hardLimit=1_000_000)
+    batch = estimate(api, members=3)
+    confirm(api, batch)
+    store.rows(AGE_ALL)
+    keep_up(api)
+    reserved = standing(api)["reserved"]
+    assert reserved > 0
+
+    store.rows("UPDATE runglass.batches SET confirmed_at = confirmed_at - interval '2 days'")
+    one = store.value("SELECT min(id) FROM biz.ai_trigger_jobs")
+    store.rows("UPDATE biz.ai_trigger_jobs SET finished_at = now(), status = 'success' WHERE id = %s", (one,))
+    keep_up(api)
+    assert standing(api)["released"] == 0
+
+    store.rows(AGE_ALL)
+    keep_up(api)
+    left = standing(api)
+    assert (left["reserved"], left["released"]) == (0, reserved - reserved // 3)
+
+
+def test_a_job_that_has_ended_or_reserves_nothing_has_no_reservation(api: Api, store: Store) -> None:
+    assert reservation(api, reserving(store, status="success")) is None
+    assert reservation(api, reserving(store, reserved_tokens=None)) is None
