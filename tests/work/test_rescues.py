@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,8 @@ from tests.work.conftest import AppServer, Received, Reply, Workers, answer, end
 
 OUTLIVED = "UPDATE runglass.job_queue SET lease_until = now()"
 ENGINE_JOBS = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE task_name = 'run_job'"
+SESSIONS = """
+SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runglass%' AND state = 'idle'"""
 DOING = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status = 'doing'"
 
 
@@ -179,6 +182,30 @@ def test_what_no_job_stands_behind_does_not_stay_with_the_engine(
         " unnest(ARRAY['run_job', 'admit']) AS task"
     )
     eventually(lambda: store.value(DOING) == 0, "nothing is left")
+
+
+def test_a_backend_that_hangs_stops_no_job(tmp_path: Path, apps: AppServer) -> None:
+    with restarts.Cluster() as cluster:
+        asyncio.run(apply_migrations(cluster.dsn))
+        store, workers = Store(cluster.dsn), Workers(cluster.dsn, tmp_path, apps)
+        hanging: list[int] = []
+        try:
+            apps.behave("chat", apps.hang)
+            workers.start(statement_timeout=1, worker_lease=2, pool_wait=2)
+            jobs = [enqueue(store) for _ in range(3)]
+            apps.wait_for(3)
+            hanging = [row["pid"] for row in store.rows(SESSIONS)]
+            assert len(hanging) > 1
+            for pid in hanging:
+                os.kill(pid, signal.SIGSTOP)
+            apps.release()
+            eventually(ended(store, *jobs), "the jobs end")
+        finally:
+            for pid in hanging:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            workers.close()
+            store.connection.close()
 
 
 def test_no_job_is_left_when_the_database_crashes_in_the_middle_of_batches(tmp_path: Path) -> None:
