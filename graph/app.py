@@ -31,7 +31,7 @@ from graph.limits import Limits
 from graph.refusals import input_field
 from graph.schema import schema
 from graph.sign_in import sign_in_routes
-from resolvers.authentication import Authentication
+from resolvers.authentication import Authentication, TooManyStrangers
 from resolvers.errors import Refusal
 from resolvers.maintenance import keep_up, readiness
 from resolvers.rate_limits import RateLimited, RateLimiter
@@ -154,6 +154,10 @@ def _rate_limited(error: RateLimited) -> ApiError:
     return ApiError(ErrorCode.RATE_LIMITED, str(error), retryAfter=ceil(error.seconds))
 
 
+def _too_many_strangers(error: Exception) -> ApiError:
+    return ApiError(ErrorCode.RATE_LIMITED, str(error), retryAfter=1)
+
+
 TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
     Unavailable: _unavailable,
     ReadOnly: _read_only,
@@ -162,6 +166,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], ApiError]] = {
     InvalidValue: _bad_value,
     RefusedByTable: _refused_by_table,
     RateLimited: _rate_limited,
+    TooManyStrangers: _too_many_strangers,
     # Where a mutation's union has no member for it, and in queries.
     Refusal: _refused,
 }

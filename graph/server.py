@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from db.pool import Database
 from graph.config import Settings, SettingsError, load_settings, pass_on
 from graph.greeting import greeting
+from graph.log_limits import FloodFilter
 from graph.migrating import prepare_store
 from graph.start_lines import log_start
 from graph.stopping import Draining
@@ -32,7 +33,10 @@ def _logging(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"floods": {"()": FloodFilter}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["floods"]}
+        },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         # What uvicorn says of its own start and stop is said by us.
         "loggers": {"uvicorn": {"level": "WARNING"}},

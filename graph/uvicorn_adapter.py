@@ -45,7 +45,7 @@ class ConnectionLimits:
     linger_bytes: int = 64_000_000
     linger_seconds: float = 5
     stalled_seconds: float = 60
-    probe_seconds: float = 0.5
+    probe_seconds: float = 0.1
 
 
 class ServerConfig(uvicorn.Config):

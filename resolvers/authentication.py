@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from db.api_keys import IdentityRow, find_key, mark_keys_used
 from db.column_forms import ANY_TEXT, ColumnForms, read_column_forms
@@ -27,9 +29,20 @@ from resolvers.secrets import hash_of, is_key, is_token
 log = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 10_000
+STRANGERS_AT_ONCE = 2
+"""Secrets never seen to be good that are looked up at the same time: they leave the pool to known callers."""
+STRANGERS_WAITING = 100
 USES_WRITTEN_EVERY = 10.0
 """Seconds between writes of last_used_at."""
 _FIRST_NOTICE_WAIT = 2.0
+T = TypeVar("T")
+
+
+class TooManyStrangers(Exception):
+    """Too many secrets that nobody knows wait to be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many unknown keys are sent; try again in a second.")
 
 
 @dataclass(slots=True)
@@ -54,6 +67,12 @@ class Authentication:
         self._database = database
         self._cache_seconds = cache_seconds
         self._remembered: dict[bytes, _Remembered] = {}
+        # Until when each is known to be nobody's.
+        self._refused: dict[bytes, float] = {}
+        # Those that were good once, so that strangers do not stand in their way.
+        self._familiar: dict[bytes, None] = {}
+        self._strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
+        self._waiting = 0
         self._used: dict[int, datetime] = {}
         self._listening = asyncio.Event()
         self._repeats = Repeats()
@@ -76,7 +95,7 @@ class Authentication:
         """The caller of an API key, at its address; None where the key is unknown, expired or revoked."""
         key_hash = hash_of(key)
         found = self._known(key_hash)
-        if found is None and is_key(key):
+        if found is None and is_key(key) and not self._is_refused(key_hash):
             found = await self._find(key_hash, self._look_up_key)
         if found is None:
             return None
@@ -88,7 +107,7 @@ class Authentication:
         """The caller of a browser's session, at its address; None where it is unknown or over."""
         secret_hash = hash_of(secret)
         found = self._known(secret_hash)
-        if found is None and is_token(secret):
+        if found is None and is_token(secret) and not self._is_refused(secret_hash):
             found = await self._find(secret_hash, self._look_up_session)
         return found.caller_at(address) if found else None
 
@@ -96,6 +115,7 @@ class Authentication:
         """Look every caller up again."""
         self._changes += 1
         self._remembered.clear()
+        self._refused.clear()
 
     async def keep_up(self) -> None:
         """Hear of changes and write when keys were used, until cancelled."""
@@ -136,17 +156,41 @@ class Authentication:
     async def _find(
         self, secret_hash: bytes, look_up: Callable[[Connection, bytes], Awaitable[_Remembered | None]]
     ) -> _Remembered | None:
-        changes = self._changes
-        async with self._database.connection() as connection:
-            found = await look_up(connection, secret_hash)
+        async with self._turn(secret_hash):
+            if self._is_refused(secret_hash):
+                return None
+            changes = self._changes
+            async with self._database.connection() as connection:
+                found = await look_up(connection, secret_hash)
+                if found is not None:
+                    forms = await self.column_forms(connection)
+                    found.caller = replace(found.caller, scope=found.caller.scope.spelled(forms))
+        if found is not None:
+            _keep(self._familiar, secret_hash, None)
+        if self._listening.is_set() and changes == self._changes:
             if found is not None:
-                forms = await self.column_forms(connection)
-                found.caller = replace(found.caller, scope=found.caller.scope.spelled(forms))
-        if found is not None and self._listening.is_set() and changes == self._changes:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[secret_hash] = found
+                _keep(self._remembered, secret_hash, found)
+            else:
+                _keep(self._refused, secret_hash, time.monotonic() + self._cache_seconds)
         return found
+
+    @asynccontextmanager
+    async def _turn(self, secret_hash: bytes) -> AsyncGenerator[None, None]:
+        """Wait until a secret may be looked up. Raises `TooManyStrangers` where too many wait already."""
+        if secret_hash in self._familiar:
+            yield
+            return
+        if self._waiting >= STRANGERS_WAITING:
+            raise TooManyStrangers
+        self._waiting += 1
+        try:
+            async with self._strangers:
+                yield
+        finally:
+            self._waiting -= 1
+
+    def _is_refused(self, secret_hash: bytes) -> bool:
+        return time.monotonic() < self._refused.get(secret_hash, 0.0)
 
     def _known(self, secret_hash: bytes) -> _Remembered | None:
         found = self._remembered.get(secret_hash)
@@ -164,3 +208,9 @@ class Authentication:
 
     def _to_remember(self, row: IdentityRow, caller: Caller, key_id: int | None) -> _Remembered:
         return _Remembered(caller, key_id, row.expires_at, time.monotonic() + self._cache_seconds)
+
+
+def _keep(memory: dict[bytes, T], secret_hash: bytes, value: T) -> None:
+    if len(memory) >= MAX_REMEMBERED:
+        memory.clear()
+    memory[secret_hash] = value
