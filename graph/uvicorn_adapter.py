@@ -153,10 +153,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self.finished:
             return
         self.finished = True
-        if (
-            not (self._in_body or self._refusal or self.flow.read_paused)
-            or not self._connection.can_write_eof()
-        ):
+        if self._connection.is_closing():
+            return
+        is_unread = self._in_body or self._refusal or self.flow.read_paused
+        if not is_unread or not self._connection.can_write_eof():
             self._connection.close()
             return
         self._ended = True
