@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Generator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import LiteralString, NamedTuple
 
 import psycopg
@@ -214,7 +214,8 @@ class RunLogImport:
         row = self._connection.execute(self._sql.totals).fetchone()
         assert row is not None  # noqa: S101 - a count has a row
         # A sum of bigints is numeric.
-        return Totals(row[0], int(row[1]), *row[2:])
+        # The session's zone may be that of adopted times.
+        return Totals(row[0], int(row[1]), *(time and time.astimezone(UTC) for time in row[2:]))
 
     def first_rows(self, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
         """The names of the columns, `line` first, and the first rows as they would be stored."""

@@ -419,6 +419,25 @@ def test_an_adopted_table_keeps_its_own_types(load: Load, dsn: str) -> None:
     assert load('{"site_id": 1, "app_type": "chat", "created_at": "2026-05-01"}').rows == 1
 
 
+def test_adopted_times_without_a_zone_are_of_the_stored_one(load: Load, dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE biz.ai_run_logs CASCADE")
+        connection.execute(
+            "CREATE TABLE biz.ai_run_logs (id serial PRIMARY KEY, site_id text, app_type text,"
+            " external_id text, tokens_used integer, prompt_tokens integer, completion_tokens integer,"
+            " latency_ms integer, status text, created_at timestamp, finished_at timestamp)"
+        )
+        connection.execute("UPDATE runglass.stored_time_zone SET name = 'Asia/Tokyo'")
+    text = "site_id,app_type,external_id,created_at\na,b,x,{}\n"
+    report = load(text.format("2026-05-01 10:00Z"))
+    assert report.first_created_at == datetime(2026, 5, 1, 10, tzinfo=UTC)
+    assert report.first_created_at.tzinfo is UTC
+    assert rows(dsn, "created_at") == [(datetime(2026, 5, 1, 19),)]  # noqa: DTZ001
+    assert load(text.format("2026-05-02 10:00Z")).bad_rows == 1
+    assert load(text.format("2026-05-02 10:00Z"), update=True).changed == 1
+    assert rows(dsn, "created_at") == [(datetime(2026, 5, 2, 19),)]  # noqa: DTZ001
+
+
 def test_a_value_that_only_the_server_can_judge_is_told_with_its_line(load: Load, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE biz.ai_run_logs ADD COLUMN price money")
