@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 DATED: LiteralString = "created_at >= '0002-01-01' AND created_at < '9999-01-01'"
 """A row with a time of creation that has a place in a list. An adopted table may hold others, or none."""
 
-_UNDATED: LiteralString = "(created_at IS NULL OR created_at < '0002-01-01' OR created_at >= '9999-01-01')"
+UNDATED: LiteralString = "(created_at IS NULL OR created_at < '0002-01-01' OR created_at >= '9999-01-01')"
 
 CREATED_RANGE: dict[str, LiteralString] = {
     "created_from": "created_at >= %(created_from)s",
@@ -22,7 +22,7 @@ CREATED_RANGE: dict[str, LiteralString] = {
 
 def has_place(dated: bool) -> LiteralString:
     """The condition that a row has a place in a list, or that it has none."""
-    return DATED if dated else _UNDATED
+    return DATED if dated else UNDATED
 
 
 def equal(column: LiteralString) -> LiteralString:

@@ -18,6 +18,7 @@ from typing import LiteralString, NamedTuple, cast
 import psycopg
 
 from db.address import connected
+from db.adopted_columns import columns_in_the_way
 from db.engine_schema import apply_engine_schema, missing_engine_migrations
 from db.errors import first_line
 from db.former_migrations import is_complete, is_former
@@ -115,9 +116,11 @@ async def apply_migrations(
             version = connection.info.server_version // 10_000
             raise MigrationError(f"the database is PostgreSQL {version}; 14 or newer is needed")
         try:
+            await _check_zone(connection, stored_time_zone)
             if await _is_served_as_it_is(connection, folder, refuse_newer=refuse_newer):
                 return []
             async with migration_lock(dsn, seconds=connect_seconds):
+                await _refuse_columns(connection)
                 await _choose_zone(connection, stored_time_zone, tell)
                 return await _apply_missing(connection, folder, tell)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
@@ -125,6 +128,21 @@ async def apply_migrations(
                 f"the migrations cannot be applied: {first_line(error)}"
                 " (run `runglass migrate` as a role that may create, on a database that takes changes)"
             ) from error
+
+
+async def _check_zone(connection: psycopg.AsyncConnection, wanted: str | None) -> None:
+    stored = await read_stored_zone(connection)
+    if wanted and stored and stored.key not in (wanted, "UTC"):
+        raise MigrationError(
+            f"RUNGLASS_STORED_TIME_ZONE says {wanted}, but the tables were adopted with times in"
+            f" {stored.key}; docs/adoption.md says how to change that"
+        )
+
+
+async def _refuse_columns(connection: psycopg.AsyncConnection) -> None:
+    """Refuse tables that cannot be adopted, before anything is changed."""
+    if problems := await columns_in_the_way(connection):
+        raise MigrationError(f"these tables cannot be adopted: {'; '.join(problems)}")
 
 
 async def _choose_zone(connection: psycopg.AsyncConnection, wanted: str | None, tell: Tell) -> None:

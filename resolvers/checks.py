@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from db.address import connected
+from db.adopted_columns import columns_in_the_way, count_odd_rows
 from db.checks import missing_privileges, server_version
 from db.errors import StatementTimeout, Unavailable
 from db.migrate import OLDEST_SERVER
 from db.pool import Connection, Database, PoolSettings
 from db.rollup_checks import compare_days, list_doubts, uncounted_tables
+from db.stored_times import read_stored_zone
 from resolvers.maintenance import readiness
 
 
@@ -31,11 +33,27 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
                     if writable
                     else "wrong: the database takes no changes: it is a standby, or read-only (reading works)"
                 )
+                lines += await _adopted(connection)
                 lines += await _sums(connection)
     except (StatementTimeout, Unavailable) as error:
         return [f"wrong: {error}"]
     finally:
         await database.close()
+    return lines
+
+
+async def _adopted(connection: Connection) -> list[str]:
+    """What is odd about tables that others made."""
+    lines = [f"wrong: {problem}, which cannot be served" for problem in await columns_in_the_way(connection)]
+    zone = await read_stored_zone(connection)
+    if zone is not None and zone.key != "UTC":
+        lines.append(f"ok: times without a zone are read and written in {zone.key}")
+    odd = await count_odd_rows(connection)
+    if any(odd):
+        lines.append(
+            f"ok: {odd.runs:,} runs, {odd.jobs:,} jobs and {odd.cached_answers:,} cached answers have no"
+            " usable time of creation: no list or sum has them"
+        )
     return lines
 
 

@@ -28,7 +28,18 @@ CREATE TABLE IF NOT EXISTS biz.ai_run_logs (
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
 
+-- Whatever an adopted table lacks is added, even if its service never knew it.
 ALTER TABLE biz.ai_run_logs
+    ADD COLUMN IF NOT EXISTS trigger_type text,
+    ADD COLUMN IF NOT EXISTS member_id text,
+    ADD COLUMN IF NOT EXISTS session_id text,
+    ADD COLUMN IF NOT EXISTS request_prompt text,
+    ADD COLUMN IF NOT EXISTS response_text text,
+    ADD COLUMN IF NOT EXISTS tokens_used bigint,
+    ADD COLUMN IF NOT EXISTS latency_ms integer,
+    ADD COLUMN IF NOT EXISTS error_message text,
+    ADD COLUMN IF NOT EXISTS alert_status text,
+    ADD COLUMN IF NOT EXISTS finished_at timestamptz,
     ADD COLUMN IF NOT EXISTS model text,
     ADD COLUMN IF NOT EXISTS prompt_tokens bigint,
     ADD COLUMN IF NOT EXISTS completion_tokens bigint,
@@ -54,6 +65,14 @@ CREATE TABLE IF NOT EXISTS biz.ai_trigger_jobs (
 );
 
 ALTER TABLE biz.ai_trigger_jobs
+    ADD COLUMN IF NOT EXISTS connector_type text,
+    ADD COLUMN IF NOT EXISTS member_id text,
+    ADD COLUMN IF NOT EXISTS payload jsonb,
+    ADD COLUMN IF NOT EXISTS app_chain text[],
+    ADD COLUMN IF NOT EXISTS is_forced boolean,
+    ADD COLUMN IF NOT EXISTS error_message text,
+    ADD COLUMN IF NOT EXISTS started_at timestamptz,
+    ADD COLUMN IF NOT EXISTS finished_at timestamptz,
     ADD COLUMN IF NOT EXISTS retry_of_id bigint,
     ADD COLUMN IF NOT EXISTS batch_id uuid,
     ADD COLUMN IF NOT EXISTS attempt integer,
@@ -76,6 +95,28 @@ CREATE TABLE IF NOT EXISTS biz.ai_cache (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz
 );
+
+-- Entries without a time count as made now, when they are adopted: without one they had no place in a list.
+ALTER TABLE biz.ai_cache
+    ADD COLUMN IF NOT EXISTS id bigint,
+    ADD COLUMN IF NOT EXISTS target_id text,
+    ADD COLUMN IF NOT EXISTS result jsonb,
+    ADD COLUMN IF NOT EXISTS created_at timestamptz DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS expires_at timestamptz;
+
+-- The default is of new rows alone, so that none is rewritten here; 0071 numbers the others.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'biz.ai_cache'::regclass AND attname = 'id' AND (attnotnull OR atthasdef OR attidentity <> '')
+    ) THEN
+        CREATE SEQUENCE runglass.cache_id;
+        ALTER TABLE biz.ai_cache ALTER id SET DEFAULT nextval('runglass.cache_id');
+        GRANT USAGE ON SEQUENCE runglass.cache_id TO PUBLIC;
+    END IF;
+END
+$$;
 
 -- external_id is unique within a site. A unique index of a partitioned table would have to hold created_at,
 -- so the promise is kept by this table, which also says in which partition the row lies.

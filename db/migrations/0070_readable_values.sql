@@ -28,3 +28,19 @@ $$SELECT CASE WHEN value >= '0002-01-01 00:00:00+00'::timestamptz AND value < '9
     THEN value END$$;
 CREATE OR REPLACE FUNCTION runglass.readable_time(value timestamp) RETURNS timestamp LANGUAGE sql IMMUTABLE AS
 $$SELECT CASE WHEN value >= '0002-01-01'::timestamp AND value < '9999-01-01'::timestamp THEN value END$$;
+
+-- Numbers entries of an adopted cache that had no ids, some at a time; NULL where all have one.
+CREATE OR REPLACE FUNCTION runglass.number_cache_entries() RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    numbered bigint;
+BEGIN
+    IF to_regclass('runglass.cache_id') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    UPDATE biz.ai_cache SET id = nextval('runglass.cache_id')
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM biz.ai_cache WHERE id IS NULL LIMIT 5000));
+    GET DIAGNOSTICS numbered = ROW_COUNT;
+    RETURN CASE WHEN numbered > 0 THEN 'numbered ' || numbered || ' cached answers' END;
+END
+$$;

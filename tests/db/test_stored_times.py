@@ -130,6 +130,12 @@ def test_the_operator_may_say_the_zone(dsn: str, store: Store) -> None:
     assert row == ("America/New_York",)
 
 
+def test_a_zone_that_was_chosen_is_not_changed_by_a_setting(adopted: str) -> None:
+    with pytest.raises(MigrationError, match="adopted with times in Asia/Shanghai"):
+        migrated(adopted, "Europe/Berlin")
+    assert migrated(adopted, "Asia/Shanghai") == []
+
+
 def test_a_zone_without_a_name_must_be_said(dsn: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
     with psycopg.connect(dsn, autocommit=True) as connection:
