@@ -94,8 +94,9 @@ async def apply_migrations(
     refuse_newer: bool = False,
     stored_time_zone: str | None = None,
     tell: Tell = log.info,
+    progress: Tell = log.debug,
 ) -> list[str]:
-    """Apply what is missing and return the names applied, oldest first; `tell` is told of progress.
+    """Apply what is missing and return the names applied, oldest first; `progress` is told of each step.
 
     Each file is one transaction with its row in the ledger, or steps beside which others write (`db.online`);
     the job engine's schema comes last. It may be killed at any point and called again. Processes
@@ -122,7 +123,7 @@ async def apply_migrations(
             async with migration_lock(dsn, seconds=connect_seconds):
                 await _refuse_columns(connection)
                 await _choose_zone(connection, stored_time_zone, tell)
-                return await _apply_missing(connection, folder, tell)
+                return await _apply_missing(connection, folder, progress)
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise MigrationError(
                 f"the migrations cannot be applied: {first_line(error)}"
@@ -202,7 +203,7 @@ async def _state(connection: psycopg.AsyncConnection, folder: Path) -> Migration
     return MigrationState(missing, _newer(known, ledger))
 
 
-async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path, tell: Tell) -> list[str]:
+async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path, progress: Tell) -> list[str]:
     """Apply what is missing, by now: another process may have been at it before this one had the lock."""
     await connection.execute(_CREATE_LEDGER)
     known = known_migrations(folder)
@@ -211,7 +212,7 @@ async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path, tell
         ledger = await _begin_with_baseline(connection, known)
     missing = _missing(known, ledger)
     for migration in missing:
-        await _apply(connection, migration, tell)
+        await _apply(connection, migration, progress)
     engine = await _apply_engine(connection) if folder == _FOLDER else None
     return [migration.name for migration in missing] + ([f"procrastinate {engine}"] if engine else [])
 
@@ -264,14 +265,14 @@ async def _note(connection: psycopg.AsyncConnection, migration: Migration) -> No
     )
 
 
-async def _apply(connection: psycopg.AsyncConnection, migration: Migration, tell: Tell) -> None:
+async def _apply(connection: psycopg.AsyncConnection, migration: Migration, progress: Tell) -> None:
     async def work() -> None:
         # The text is a file of this package, as trusted as a literal of this module.
         await connection.execute(cast(LiteralString, migration.statements))
         await _note(connection, migration)
 
     def told(line: str) -> None:
-        tell(f"{migration.name}: {line}")
+        progress(f"{migration.name}: {line}")
 
     try:
         if migration.sql.startswith(ONLINE):

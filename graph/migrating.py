@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from db.migrate import MigrationError, apply_migrations, list_missing
+from db.online import Tell
 from graph.config import Settings
 
 log = logging.getLogger(__name__)
+
+_LOG_SECONDS = 10.0
 
 
 def migrate_store(settings: Settings, *, refuse_newer: bool = False) -> list[str]:
@@ -16,14 +24,41 @@ def migrate_store(settings: Settings, *, refuse_newer: bool = False) -> list[str
 
     With `refuse_newer` a database that is newer than this version is refused, and else served as it is.
     """
-    return asyncio.run(
-        apply_migrations(
-            settings.dsn,
-            connect_seconds=settings.connect_timeout,
-            refuse_newer=refuse_newer,
-            stored_time_zone=settings.stored_time_zone,
+    with _progress() as progress:
+        return asyncio.run(
+            apply_migrations(
+                settings.dsn,
+                connect_seconds=settings.connect_timeout,
+                refuse_newer=refuse_newer,
+                stored_time_zone=settings.stored_time_zone,
+                progress=progress,
+            )
         )
-    )
+
+
+@contextmanager
+def _progress() -> Generator[Tell]:
+    """Shows what is being done: on a terminal in one line that changes, elsewhere in the log now and then."""
+    told = time.monotonic()
+
+    def log_it(line: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _LOG_SECONDS:
+            told = time.monotonic()
+            log.info("migrating: %s", line)
+
+    def show(line: str) -> None:
+        sys.stderr.write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K")
+        sys.stderr.flush()
+
+    if not sys.stderr.isatty():
+        yield log_it
+        return
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def require_migrated(settings: Settings) -> None:

@@ -28,7 +28,7 @@ BEGIN
         INSERT INTO runglass.run_days_in_doubt (day, reason)
         SELECT day, format('writes of %s were not counted', target)
         FROM runglass.run_rollup_days() AS day
-        WHERE tstzrange(day, day + interval '24 hours') && coalesce(
+        WHERE runglass.run_log_day_period(day) && coalesce(
             -- Of a partition of a partition the whole log.
             (SELECT period FROM runglass.run_log_parts() WHERE part = target::regclass), tstzrange(NULL, NULL)
         )
@@ -63,9 +63,9 @@ BEGIN
         ' HAVING sum(calls) <> 0 OR sum(tokens) <> 0 OR sum(latency_ms_sum) <> 0'
         ') AS different',
         runglass.run_log_deltas_sql('biz.ai_run_logs', -1),
-        CASE WHEN zoned THEN day::text ELSE (day AT TIME ZONE 'UTC')::text END,
+        CASE WHEN zoned THEN day::text ELSE (day AT TIME ZONE runglass.stored_time_zone())::text END,
         CASE WHEN zoned THEN (day + interval '24 hours')::text
-            ELSE ((day + interval '24 hours') AT TIME ZONE 'UTC')::text END,
+            ELSE ((day + interval '24 hours') AT TIME ZONE runglass.stored_time_zone())::text END,
         kind
     ) INTO differences USING day;
     RETURN differences;

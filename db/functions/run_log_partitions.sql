@@ -75,6 +75,16 @@ LANGUAGE sql STABLE AS $$
     JOIN pg_namespace ON pg_namespace.oid = relnamespace
 $$;
 
+-- A day (UTC) as the bounds of partitions are read, which is as if times without a zone were in UTC.
+CREATE OR REPLACE FUNCTION runglass.run_log_day_period(day timestamptz) RETURNS tstzrange
+LANGUAGE sql STABLE AS $$
+    SELECT tstzrange(day - around, day + interval '24 hours' + around)
+    FROM (
+        SELECT CASE WHEN atttypid = 'timestamptz'::regtype THEN interval '0' ELSE interval '24 hours' END AS around
+        FROM pg_attribute WHERE attrelid = 'biz.ai_run_logs'::regclass AND attname = 'created_at'
+    ) AS margin
+$$;
+
 -- Takes the tables for known as they are, after a change that moved no row into or out of the log.
 CREATE OR REPLACE FUNCTION runglass.know_run_log_tables() RETURNS void
 LANGUAGE plpgsql AS $$
@@ -110,7 +120,7 @@ BEGIN
         INSERT INTO runglass.run_days_in_doubt AS doubt (day, reason)
         SELECT day, format('%s %s', change.name, change.what)
         FROM runglass.run_rollup_days() AS day
-        WHERE tstzrange(day, day + interval '24 hours') && ANY (
+        WHERE runglass.run_log_day_period(day) && ANY (
             array_remove(ARRAY[change.was, change.is_now], NULL)
         )
         ON CONFLICT (day) DO UPDATE SET reason = excluded.reason, noticed_at = now(), counted_at = NULL, differed = NULL;

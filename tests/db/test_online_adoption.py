@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +118,7 @@ def test_indexes_of_partitions_are_built_one_by_one_and_attached(empty_dsn: str)
                 (site,),
             )
         lines: list[str] = []
-        asyncio.run(apply_migrations(empty_dsn, tell=lines.append))
+        asyncio.run(apply_migrations(empty_dsn, progress=lines.append))
         unlike = connection.execute(
             "SELECT child.relname, count(inhparent) FROM pg_class AS child"
             " JOIN pg_index ON indrelid = child.oid AND indisvalid"
@@ -140,7 +143,7 @@ def test_a_lock_is_waited_for_a_moment_at_a_time(empty_dsn: str) -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         long.execute(ADD)
-        migrating = pool.submit(lambda: asyncio.run(apply_migrations(empty_dsn, tell=lines.append)))
+        migrating = pool.submit(lambda: asyncio.run(apply_migrations(empty_dsn, progress=lines.append)))
         while not any("nightly" in line for line in lines):
             assert not migrating.done()
             # Would wait for ever behind a migration that waits for ever.
@@ -219,6 +222,26 @@ def test_who_counts_again_is_in_nobodys_way(dsn: str, store: Store) -> None:
             for write in writes:
                 writer.execute(write)
             counting.commit()
+
+
+def test_progress_is_one_line_on_a_terminal(empty_dsn: str, repository: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "graph", "migrate"]
+    environment = {**os.environ, "DATABASE_URL": empty_dsn}
+    with subprocess.Popen(
+        command, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        # A terminal whose other side is closed gives an error at the end.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+        assert process.wait(timeout=60) == 0
+    os.close(ours)
+    assert b"\r0002_indexes: index run_logs_newest (1 of " in shown
+    assert shown.endswith(b"\r\x1b[K")
+    assert b"\n" not in shown
 
 
 def test_statements_are_told_apart() -> None:

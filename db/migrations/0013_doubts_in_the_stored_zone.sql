@@ -1,0 +1,3 @@
+-- Days in doubt are compared in the zone in which a log without zones is read.
+-- include run_log_partitions.sql a000d7f0f1c1
+-- include run_log_checks.sql 621c126264ee
