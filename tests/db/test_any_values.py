@@ -134,7 +134,10 @@ def test_dates_of_any_kind_never_stop_their_writer(empty_dsn: str, kind: str) ->
 def test_names_of_any_length_never_stop_a_fold(empty_dsn: str) -> None:
     dsn = in_utc(empty_dsn)
     # Two fit into an index of the log itself, three into none.
-    long = ["".join(chr(0x4E00 + (n * 7919 + m) % 20_000) for n in range(290)) for m in range(3)]
+    long = [
+        "".join(chr(0x4E00 + (n * 7919 + m) % 20_000) for n in range(length))
+        for m, length in enumerate((290, 290, 600))
+    ]
     with connect(dsn) as connection:
         connection.execute(TABLE.format(tokens="bigint", latency="integer", time="timestamptz")
             + "('north', 'chat', 'success', 3, 4, '2026-11-24')")  # fmt: skip
