@@ -238,3 +238,14 @@ def test_doubts_are_told_by_their_reason(months: str) -> None:
     assert asyncio.run(run()) == [
         ("biz.ai_run_logs_2030_01 went", 8, 0), ("biz.ai_run_logs_2030_01 went", 0, 8),
     ]  # fmt: skip
+
+
+def test_days_of_a_log_without_zones_are_compared_in_the_stored_zone(empty_dsn: str) -> None:
+    with connect(empty_dsn) as hand:
+        hand.execute(KINDS["integers"])
+        asyncio.run(apply_migrations(empty_dsn, stored_time_zone="Asia/Shanghai"))
+        assert not any("sums of" in line for line in checked(empty_dsn) if line.startswith("wrong"))
+        hand.execute("SET session_replication_role = replica")
+        hand.execute("UPDATE biz.ai_run_logs SET tokens_used = 77 WHERE created_at > '2021-01-01'")
+        assert upkeep(empty_dsn)[0]
+    assert not any("sums of" in line for line in checked(empty_dsn) if line.startswith("wrong"))
