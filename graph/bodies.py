@@ -17,7 +17,7 @@ class BodyLimits:
     """What bodies may cost: `in_flight_bytes` is for all of them together, in this process."""
 
     max_bytes: int = 4_000_000
-    max_values: int = 100_000
+    max_values: int = 150_000
     in_flight_bytes: int = 64_000_000
     seconds: float = 30.0
 

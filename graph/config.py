@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=4_000_000, ge=1_000, description="Largest request body.")
     max_body_values: int = Field(
-        default=100_000,
+        default=150_000,
         ge=1_000,
         le=10_000_000,
         description="How many JSON values a request body may hold; what stands in texts does not count.",

@@ -48,6 +48,9 @@ stack."""
 MAX_INTROSPECTION_ALIASES = 5
 """Without aliases a document asks for the schema once; with fifty it would ask fifty times, unmeasured."""
 
+NAME_CHARACTERS = 50
+"""So many characters of a field's name in the answer are worth a field."""
+
 MAX_DIGITS = 9
 PAGE_ARGUMENTS = ("first", "last")
 INTROSPECTION_FIELDS = ("__schema", "__type")
@@ -292,7 +295,11 @@ class Measurement:
         if node.selection_set is not None:
             returns = None if shape is None else shape.returns
             below = self._selections(node.selection_set, returns, level + 1)
-        return Extent(below.depth + 1, *self._cost(node, shape, parent, below))
+        fixed, per_row = self._cost(node, shape, parent, below)
+        # The answer repeats the name of a field in every row.
+        return Extent(
+            below.depth + 1, fixed + len((node.alias or node.name).value) // NAME_CHARACTERS, per_row
+        )
 
     def _look_at_arguments(self, node: FieldNode, definition: GraphQLField) -> None:
         for argument in node.arguments or ():

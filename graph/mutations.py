@@ -77,7 +77,7 @@ class AlertInput(KeyedInput):
 class InvalidateCacheInput(KeyedInput):
     """Input of invalidateCache."""
 
-    site_id: strawberry.ID = strawberry.field(description="The site whose entries are meant.")
+    site_id: strawberry.ID = strawberry.field(metadata=NAME, description="The site whose entries are meant.")
     app_type: str | None = strawberry.field(default=None, description="Only answers of this app.")
     member_id: strawberry.ID | None = strawberry.field(
         default=None, description="Only answers about this member."

@@ -226,6 +226,15 @@ def test_long_texts_weigh_more(api: Api) -> None:
     assert "errors" not in api.execute(pages("runLogs", "errorMessage", aliases=20))
 
 
+def test_long_names_weigh_more_in_every_row(api: Api) -> None:
+    """An alias of 25,000 characters in 5,000 rows would be an answer of 125 MB."""
+    alias = "a" * 25_000
+    rows = f"edges {{ node {{ runLogs(first: 50) {{ edges {{ node {{ {alias}: id }} }} }} }} }}"
+    error = api.error(f"{{ triggerJobs(first: 100) {{ {rows} }} }}")
+    assert (error["code"], error["limit"]) == ("QUERY_TOO_COMPLEX", "cost")
+    assert "errors" not in api.execute(f"{{ runLogs {{ edges {{ node {{ {alias}: id }} }} }} }}")
+
+
 @pytest.fixture
 def careless(server_dsn: Callable[[str], str]) -> Iterator[str]:
     """A migrated database that checks no encoding."""
