@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import LiteralString, NamedTuple
 
+from db.address import connected
 from db.pool import Connection, fetch_plain
 
 MISSING_PRIVILEGES: LiteralString = """
@@ -31,6 +32,17 @@ class _Answer(NamedTuple):
 
 class _Privilege(NamedTuple):
     text: str
+
+
+async def stands_behind_pooler(dsn: str, *, seconds: float) -> bool:
+    """Whether something between us and the database gives its connections to many clients, in any mode.
+
+    Raises Unavailable where the server does not answer within `seconds`.
+    """
+    async with connected(dsn, seconds=seconds, purpose="check") as connection:
+        cursor = await connection.execute("SELECT pg_backend_pid()")
+        # A pooler tells its clients a number of its own, by which they can cancel.
+        return await cursor.fetchone() != (connection.info.backend_pid,)
 
 
 async def takes_changes(connection: Connection) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -18,6 +18,7 @@ import psycopg
 from procrastinate import exceptions, jobs
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.manager import JobManager
+from psycopg import sql
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from db.connection import Connection, options_of
@@ -108,6 +109,8 @@ class JobEngine:
         self._concurrency = concurrency
         self._lease = lease_seconds
         self._grace = grace_seconds
+        # A pooler in transaction mode does not carry LISTEN; the worker then asks twice a second.
+        self._listens = not settings.pooled
         connector = _connector(dsn, settings, concurrency)
         self._app = procrastinate.App(connector=connector)
         self._app.job_manager = ending = _EngineJobs(connector)
@@ -153,6 +156,7 @@ class JobEngine:
                 concurrency=self._concurrency,
                 install_signal_handlers=False,
                 fetch_job_polling_interval=0.5,
+                listen_notify=self._listens,
                 shutdown_graceful_timeout=self._grace,
                 update_heartbeat_interval=beat,
                 stalled_worker_timeout=self._lease,
@@ -172,21 +176,14 @@ class JobEngine:
 
 
 def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastinate.PsycopgConnector:
-    async def configure(connection: Connection) -> None:
-        await connection.set_autocommit(True)
-        await connection.execute("SET search_path = procrastinate, pg_catalog")
-        # What a crash of the server undoes here (who has fetched what) the lease brings back; and a job's own
-        # writes, which do wait for the disk, take everything before them along.
-        await connection.execute("SET synchronous_commit = off")
-        # Below the deadline on our side, so that nothing runs on in the server when we have given it up.
-        milliseconds = str(round(settings.statement_seconds * 1000))
-        await connection.execute("SELECT set_config('statement_timeout', %s, false)", (milliseconds,))
-
     def pool(**options: Any) -> AsyncConnectionPool[Any]:
         # procrastinate's own pool asks with each use whether a connection lives, one round trip more a job.
         for ours in ("conninfo", "open", "check"):
             del options[ours]
-        return make_pool(dsn, settings, connection_class=Connection, **options)
+        made = make_pool(dsn, settings, pool_class=_EnginePool, connection_class=Connection, **options)
+        # Below the deadline on our side, so that nothing runs on in the server when we have given it up.
+        made.statement_milliseconds = round(settings.statement_seconds * 1000)
+        return made
 
     return procrastinate.PsycopgConnector(
         conninfo=dsn,
@@ -195,7 +192,41 @@ def _connector(dsn: str, settings: PoolSettings, concurrency: int) -> procrastin
             **options_of(dsn, connect_seconds=settings.connect_seconds, application_name="runglass worker"),
             "prepare_threshold": settings.prepare_threshold,
         },
-        configure=configure,
+        configure=_configure,
         min_size=1,
         max_size=max(2, min(concurrency, 4)),
     )
+
+
+async def _configure(connection: Connection) -> None:
+    await connection.set_autocommit(True)
+
+
+# The engine names its tables without a schema. What a crash of the server undoes here (who has fetched what)
+# the lease brings back; and a job's own writes, which do wait for the disk, take all before them along.
+_BEGIN = sql.SQL(
+    "BEGIN; SET LOCAL search_path = procrastinate, pg_catalog; SET LOCAL synchronous_commit = off;"
+    " SET LOCAL statement_timeout = {}"
+)
+
+
+class _EnginePool(AsyncConnectionPool[Connection]):
+    """Gives out each connection within a transaction that has the settings which the engine needs.
+
+    Of a session they would be, behind a pooler, the settings of whoever gets its connection next.
+    """
+
+    statement_milliseconds = 0
+
+    @contextlib.asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncGenerator[Connection, None]:  # noqa: ASYNC109 - the pool's own
+        """A connection within a transaction: committed at the end, rolled back on any exception."""
+        async with super().connection(timeout) as connection:
+            await connection.execute(_BEGIN.format(self.statement_milliseconds), prepare=False)
+            try:
+                yield connection
+            except BaseException:
+                with contextlib.suppress(psycopg.Error):
+                    await connection.rollback()
+                raise
+            await connection.commit()

@@ -25,8 +25,8 @@ async def watch(
 ) -> None:
     """Call `heard` for each notice of a channel until cancelled; a lost connection is made again.
 
-    `listening` is told when notices begin and cease to arrive. What happens between is missed, and so is
-    everything behind a pooler in transaction mode, which does not carry LISTEN.
+    `listening` is told when notices begin and cease to arrive. What happens between is missed. The address
+    must not be that of a pooler in transaction mode, which does not carry LISTEN.
     """
     while True:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any, LiteralString, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,12 +23,25 @@ from db.scope import Scope, SiteStatement
 from db.stored_times import read_as_utc, read_stored_zone
 
 RowType = TypeVar("RowType", bound=tuple[Any, ...])
+PoolType = TypeVar("PoolType", bound=AsyncConnectionPool[Connection])
 
 # A connection that answered this recently is taken as alive without asking it, which saves a round trip.
 _TRUSTED_SECONDS = 1.0
 # How much later than its timeout a statement loses its connection, where the server does not end it.
 _GRACE_SECONDS = 5.0
 _UTC = ZoneInfo("UTC")
+
+
+# For this transaction or for the session.
+LIMIT_STATEMENTS: LiteralString = "SELECT set_config('statement_timeout', %s, %s)"
+
+
+class Pooler(StrEnum):
+    """What stands between us and the database."""
+
+    NONE = "none"
+    SESSION = "session"
+    TRANSACTION = "transaction"
 
 
 class PoolSettings(NamedTuple):
@@ -41,8 +55,19 @@ class PoolSettings(NamedTuple):
     # Characters of a long text in a list, and of those together that are read by their ids.
     longest_text: int = 2_000
     most_text: int = 16_000_000
-    # None behind a pooler that does not carry prepared statements.
-    prepare_threshold: int | None = 1
+    pooler: Pooler = Pooler.NONE
+    # The same database past the pooler.
+    direct_dsn: str | None = None
+
+    @property
+    def pooled(self) -> bool:
+        """Whether what a session remembers may be anybody's, as each transaction has another one."""
+        return self.pooler is Pooler.TRANSACTION
+
+    @property
+    def prepare_threshold(self) -> int | None:
+        """How often psycopg sees a statement before it prepares it; None is never."""
+        return None if self.pooled else 1
 
 
 class ChildCount(NamedTuple):
@@ -56,11 +81,12 @@ def make_pool(
     dsn: str,
     settings: PoolSettings,
     *,
+    pool_class: type[PoolType],
     connection_class: type[Connection],
     configure: Callable[[Connection], Awaitable[None]],
     max_size: int,
     **options: Any,
-) -> AsyncConnectionPool[Connection]:
+) -> PoolType:
     """A pool that loses no connection, and waits without end for none; not open yet."""
 
     async def configured(connection: Connection) -> None:
@@ -73,7 +99,7 @@ def make_pool(
         with connection.answering_within(settings.wait_seconds):
             await AsyncConnectionPool.check_connection(connection)
 
-    return AsyncConnectionPool(
+    return pool_class(
         dsn,
         connection_class=connection_class,
         max_size=max_size,
@@ -121,6 +147,7 @@ class Database:
         self._pool = make_pool(
             dsn,
             settings,
+            pool_class=AsyncConnectionPool[Connection],
             connection_class=connection_class,
             configure=self._configure,
             kwargs={
@@ -155,6 +182,7 @@ class Database:
         """A connection within one transaction: committed at the end, rolled back on any exception."""
         with translated(changing=True):
             async with self._pool.connection() as connection, connection.transaction():
+                await self._limit(connection)
                 yield connection
 
     @asynccontextmanager
@@ -162,11 +190,17 @@ class Database:
         """A transaction whose statements are sent without waiting, as far as nobody fetches their rows."""
         with translated(changing=True):
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+                await self._limit(connection)
                 yield connection
 
     def statistics(self) -> dict[str, int]:
         """The pool's own counters, such as pool_size, pool_available and requests_waiting."""
         return self._pool.get_stats()
+
+    @property
+    def session_dsn(self) -> str | None:
+        """Where a session of our own can be had, to listen in; None where a pooler would share it."""
+        return self._settings.direct_dsn if self._settings.pooled else self.dsn
 
     async def _configure(self, connection: Connection) -> None:
         if self._stored_zone is None:
@@ -180,11 +214,18 @@ class Database:
             await connection.execute("SET client_encoding TO 'SQL_ASCII'")
             for name in ("text", "varchar", "bpchar", "name"):
                 connection.adapters.register_loader(name, _AnyTextLoader)
-        milliseconds = round(self._settings.statement_seconds * 1000)
-        await connection.execute(
-            "SELECT set_config('TimeZone', %s, false), set_config('statement_timeout', %s, false)",
-            (zone.key, str(milliseconds)),
-        )
+        # Poolers give each client the zone that it asked for, and nothing else of this kind.
+        await connection.execute("SELECT set_config('TimeZone', %s, false)", (zone.key,))
+        if not self._settings.pooled:
+            await connection.execute(LIMIT_STATEMENTS, (self._milliseconds, False))
+
+    async def _limit(self, connection: Connection) -> None:
+        if self._settings.pooled:
+            await connection.execute(LIMIT_STATEMENTS, (self._milliseconds, True))
+
+    @property
+    def _milliseconds(self) -> str:
+        return str(round(self._settings.statement_seconds * 1000))
 
 
 def fetch_all(

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.address import problem_of
-from db.pool import PoolSettings
+from db.pool import Pooler, PoolSettings
 from graph.documents import DocumentMode, DocumentStore, ManifestError, load_manifest
 from graph.issuer import IssuerSettings
 from graph.misspelt import misspelt
@@ -81,8 +81,14 @@ class Settings(BaseSettings):
         description="How long one SQL statement may run; five seconds later its connection is given up.",
     )
     connect_timeout: Seconds = Field(default=5, description="How long connecting may take.")
-    prepared_statements: bool = Field(
-        default=True, description="Off behind a pooler that does not carry prepared statements."
+    pooler: Pooler = Field(
+        default=Pooler.NONE,
+        description="What stands between us and the database: none, or a pooler in session or transaction"
+        " mode (docs/poolers.md).",
+    )
+    direct_database_url: str | None = Field(
+        default=None,
+        description="The same database past a pooler in transaction mode, for migrations and for notices.",
     )
     daily_tokens: int = Field(default=100_000, ge=0, description="Tokens a day may use.")
     monthly_tokens: int = Field(default=2_000_000, ge=0, description="Tokens a month may use.")
@@ -270,7 +276,7 @@ class Settings(BaseSettings):
             raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "direct_database_url")
     @classmethod
     def _postgres_url(cls, value: str | None) -> str | None:
         if value and not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
@@ -302,6 +308,10 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _context: Any) -> None:
         """Reject settings that contradict each other."""
+        if self.direct_database_url and self.pooler is not Pooler.TRANSACTION:
+            raise SettingsError(
+                "RUNGLASS_DIRECT_DATABASE_URL is set; it needs RUNGLASS_POOLER=transaction beside it"
+            )
         if self.jwt_issuer and not self.jwt_audience:
             raise SettingsError("RUNGLASS_JWT_AUDIENCE is not set; RUNGLASS_JWT_ISSUER needs it")
         if self.documents_mode is DocumentMode.ENFORCE and self.documents_file is None:
@@ -323,6 +333,11 @@ class Settings(BaseSettings):
         return self.database_url
 
     @property
+    def session_dsn(self) -> str:
+        """The address for what goes on long in one session, such as migrations."""
+        return self.direct_database_url or self.dsn
+
+    @property
     def pool(self) -> PoolSettings:
         """The pool's part of the settings."""
         return PoolSettings(
@@ -334,7 +349,8 @@ class Settings(BaseSettings):
             longest_text=self.max_list_text,
             # With room for what else an answer holds.
             most_text=self.max_answer_bytes // 2,
-            prepare_threshold=1 if self.prepared_statements else None,
+            pooler=self.pooler,
+            direct_dsn=self.direct_database_url,
         )
 
     @property

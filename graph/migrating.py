@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from db.migrate import MigrationError, apply_migrations, list_missing
 from db.online import Tell
-from graph.config import Settings
+from graph.config import Settings, SettingsError
+from resolvers.checks import pooler_problem
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def migrate_store(settings: Settings, *, refuse_newer: bool = False) -> list[str
     with _progress() as progress:
         return asyncio.run(
             apply_migrations(
-                settings.dsn,
+                settings.session_dsn,
                 connect_seconds=settings.connect_timeout,
                 refuse_newer=refuse_newer,
                 stored_time_zone=settings.stored_time_zone,
@@ -63,13 +64,18 @@ def _progress() -> Generator[Tell]:
 
 def require_migrated(settings: Settings) -> None:
     """Raise MigrationError, in one line, where a migration is missing; nothing is written."""
-    missing = asyncio.run(list_missing(settings.dsn, connect_seconds=settings.connect_timeout))
+    missing = asyncio.run(list_missing(settings.session_dsn, connect_seconds=settings.connect_timeout))
     if missing:
         raise MigrationError(f"migration {missing[0]} is not applied: run `runglass migrate`")
 
 
 def prepare_store(settings: Settings, *, may_migrate: bool) -> None:
-    """What a server or a worker does first: migrate, or see that nothing is to be migrated."""
+    """What a server or a worker does first: migrate, or see that nothing is to be migrated.
+
+    Raises SettingsError where a pooler stands before the database that the settings do not name.
+    """
+    if problem := asyncio.run(pooler_problem(settings.dsn, settings.pool)):
+        raise SettingsError(problem)
     if not may_migrate:
         require_migrated(settings)
         return

@@ -1,8 +1,8 @@
 """Who calls, by a secret: looked up in the database, and remembered for a few seconds.
 
 What is remembered is forgotten as soon as any process changes a key or ends a session, for the database tells
-(LISTEN). While notices do not arrive, nothing is remembered; where they are lost without a sign (a pooler in
-transaction mode), a caller is remembered no longer than `cache_seconds`.
+(LISTEN). While notices do not arrive, nothing is remembered; where nobody can listen (a pooler in transaction
+mode), a caller is remembered no longer than `cache_seconds`.
 """
 
 from __future__ import annotations
@@ -119,10 +119,7 @@ class Authentication:
 
     async def keep_up(self) -> None:
         """Hear of changes and write when keys were used, until cancelled."""
-        listening = watch(
-            self._database.dsn, ACCESS_CHANGED, heard=self.forget, listening=self._set_listening
-        )
-        await asyncio.gather(listening, self._write_uses_now_and_then())
+        await asyncio.gather(self._listen(), self._write_uses_now_and_then())
 
     async def until_listening(self) -> None:
         """Wait until changes are heard, though not for long: without them all works, only slower."""
@@ -140,6 +137,13 @@ class Authentication:
                 await mark_keys_used(connection, used)
         except (Unavailable, StatementTimeout) as error:
             self._repeats.tell(log, logging.WARNING, f"the last use of keys is not written: {error}")
+
+    async def _listen(self) -> None:
+        if (dsn := self._database.session_dsn) is None:
+            # Nothing is ever heard, so callers are remembered for their seconds and no longer.
+            self._set_listening(True)
+        else:
+            await watch(dsn, ACCESS_CHANGED, heard=self.forget, listening=self._set_listening)
 
     async def _write_uses_now_and_then(self) -> None:
         while True:

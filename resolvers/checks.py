@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from db.address import connected
 from db.adopted_columns import columns_in_the_way, count_odd_rows
-from db.checks import missing_privileges, server_version
+from db.checks import missing_privileges, server_version, stands_behind_pooler
 from db.errors import StatementTimeout, Unavailable
 from db.migrate import OLDEST_SERVER
-from db.pool import Connection, Database, PoolSettings
+from db.pool import Connection, Database, Pooler, PoolSettings
 from db.rollup_checks import compare_days, list_doubts, uncounted_tables
 from db.stored_times import read_stored_zone
 from resolvers.maintenance import readiness
+
+
+async def pooler_problem(dsn: str, settings: PoolSettings) -> str | None:
+    """What the settings do not say of a pooler before the database; None where they fit.
+
+    Raises Unavailable where the server cannot be reached.
+    """
+    seconds = settings.connect_seconds
+    if settings.pooler is Pooler.NONE and await stands_behind_pooler(dsn, seconds=seconds):
+        return "a pooler stands before the database: set RUNGLASS_POOLER to transaction, or to session"
+    if settings.direct_dsn and await stands_behind_pooler(settings.direct_dsn, seconds=seconds):
+        return "RUNGLASS_DIRECT_DATABASE_URL leads to a pooler too: give the server's own address"
+    return None
 
 
 async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
@@ -22,7 +35,10 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
         async with database.connection() as connection:
             version = await server_version(connection)
             fit = version >= OLDEST_SERVER
-            lines = [f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"]
+            problem = await pooler_problem(dsn, settings)
+            between = "no pooler" if settings.pooler is Pooler.NONE else f"a pooler in {settings.pooler} mode"
+            lines = [f"wrong: {problem}" if problem else f"ok: {between}"]
+            lines += [f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"]
             reason, writable = await readiness(database)
             lines.append(f"wrong: {reason}" if reason else "ok: migrations")
             if reason is None:

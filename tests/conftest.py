@@ -29,6 +29,8 @@ from graph.app import create_app
 from graph.config import Settings
 from resolvers.secrets import new_key
 
+pytest_plugins = ("tests.pooler",)
+
 _numbers = itertools.count(1)
 
 
