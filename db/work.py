@@ -2,7 +2,7 @@
 
 Every write of an execution is made under its hold on the job (`holder` of runglass.job_queue): whoever lost
 the hold, because its worker was taken for dead or a step outlived its lease, writes nothing more.
-Tables: runglass.job_queue, runglass.installation, runglass.batches, biz.ai_trigger_jobs, biz.ai_run_logs,
+Tables: runglass.job_queue, runglass.batches, biz.ai_trigger_jobs, biz.ai_run_logs,
 runglass.run_external_ids.
 """
 
@@ -17,7 +17,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from db.pool import Connection, fetch_all, fetch_one, fetch_plain
+from db.pool import Connection, fetch_all, fetch_one
 from db.queue import leave_queue
 from db.scope import Scope, SiteStatement
 
@@ -66,14 +66,6 @@ class AnswerRow(NamedTuple):
 
     response_text: str | None
 
-
-class InstallationRow(NamedTuple):
-    """This installation."""
-
-    id: UUID
-
-
-GET_INSTALLATION: LiteralString = "SELECT id FROM runglass.installation"
 
 # The engine hands its job to one worker, and to another one only when the first has gone; so the id of the
 # engine's job is the right to take the hold.
@@ -178,12 +170,6 @@ START_BATCH = SiteStatement(
     UPDATE runglass.batches SET status = 'running', started_at = now()
     WHERE id = %(batch_id)s AND status = 'confirmed' AND {scope}"""
 )
-
-
-async def get_installation(connection: Connection) -> UUID:
-    """The id of this installation, which makes its idempotency keys its own."""
-    rows = await fetch_plain(connection, InstallationRow, GET_INSTALLATION)
-    return rows[0].id
 
 
 async def hold_job(

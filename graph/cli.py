@@ -15,6 +15,7 @@ from db.embedded import EmbeddedServerError, exit_on_termination
 from db.errors import InvalidValue, StatementTimeout, Unavailable
 from db.migrate import MigrationError
 from graph.config import Settings, SettingsError, load_settings, unknown_variables, with_demo_budget
+from graph.installation_command import installation
 from graph.key_command import keys
 from graph.migrating import migrate_store, prepare_store
 from resolvers.imports.errors import ImportUsageError
@@ -276,6 +277,7 @@ def documents_build(
 rollup = typer.Typer(help="The roll-ups that the dashboard reads.", no_args_is_help=True)
 app.add_typer(rollup, name="rollup")
 app.add_typer(keys, name="key")
+app.add_typer(installation, name="installation")
 
 
 @rollup.command("rebuild")

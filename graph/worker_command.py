@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -10,15 +11,17 @@ import sys
 from collections.abc import Callable
 
 from db.engine import JobEngine
-from db.errors import Unavailable
+from db.errors import StatementTimeout, Unavailable
+from db.installation import get_installation
 from db.pool import Database
-from db.work import get_installation
+from db.repeats import Repeats
 from graph.apps_file import load_apps
 from graph.config import Settings, environment
 from graph.migrating import prepare_store
 from graph.start_lines import log_start
 from resolvers.admission import Admission
 from resolvers.apps import App, AppClient
+from resolvers.installation import COPIED
 from resolvers.work import Limits, Runner
 
 log = logging.getLogger(__name__)
@@ -94,14 +97,20 @@ async def work(settings: Settings, apps: dict[str, App], stop: asyncio.Event) ->
 async def _runner(
     settings: Settings, apps: dict[str, App], database: Database, client: AppClient, stop: asyncio.Event
 ) -> Runner | None:
+    repeats = Repeats()
     while not stop.is_set():
         try:
             async with database.connection() as connection:
                 installation = await get_installation(connection)
-            return Runner(database, client, apps, installation, _limits(settings))
-        except Unavailable as error:
-            log.warning("the worker waits: %s", error)
-            await asyncio.sleep(_WAIT_SECONDS)
+            if not installation.is_copy:
+                return Runner(database, client, apps, installation.id, _limits(settings))
+            reason = COPIED
+        except (Unavailable, StatementTimeout) as error:
+            reason = str(error)
+        repeats.tell(log, logging.WARNING, f"the worker waits: {reason}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await stop.wait()
     return None
 
 

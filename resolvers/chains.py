@@ -9,6 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from db import work as store
+from db.installation import get_installation
 from db.pool import Connection
 from db.scope import Scope
 from db.trigger_jobs import TriggerJobRow
@@ -50,7 +51,7 @@ async def find_starts(
     """Where a retry of each finished job begins, or why it cannot begin there."""
     if origin == "start":
         return {job.id: ChainStart() for job in jobs}
-    installation = await store.get_installation(connection)
+    installation = (await get_installation(connection)).id
     keys = {
         job.id: [call_key(installation, job.id, position) for position in range(_called_apps(job))]
         for job in jobs

@@ -10,6 +10,7 @@ from db.migrate import OLDEST_SERVER
 from db.pool import Connection, Database, Pooler, PoolSettings
 from db.rollup_checks import compare_days, list_doubts, uncounted_tables
 from db.stored_times import read_stored_zone
+from resolvers.installation import copy_problem
 from resolvers.maintenance import readiness
 
 
@@ -42,6 +43,8 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
             reason, writable = await readiness(database)
             lines.append(f"wrong: {reason}" if reason else "ok: migrations")
             if reason is None:
+                copied = await copy_problem(database)
+                lines.append(f"wrong: {copied}" if copied else "ok: installation")
                 missing = await missing_privileges(connection)
                 lines.append(f"wrong: no right to {', '.join(missing)}" if missing else "ok: permissions")
                 lines.append(

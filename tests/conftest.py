@@ -69,6 +69,9 @@ def template(server_dsn: Callable[[str], str]) -> Iterator[str]:
     name = f"template_{os.getpid()}"
     with _database(server_dsn, name):
         asyncio.run(apply_migrations(server_dsn(name)))
+        with psycopg.connect(server_dsn(name)) as connection:
+            # Its clones would be taken for copies of an installation, whose workers wait.
+            connection.execute("UPDATE runglass.installation SET database_identity = NULL")
         yield name
 
 

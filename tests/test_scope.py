@@ -49,6 +49,7 @@ ALLOWED = {
     ("import_statements.py", "INSERT_AND_CLAIM"): _IMPORT,
     ("import_statements.py", "LOCK_KNOWN"): _IMPORT,
     ("imports.py", "FIND_REPEATED"): _IMPORT,
+    ("installation.py", "_OURS"): "a part of statements, which brings its {scope} along",
     ("imports.py", "FORGET_ORPHANS"): _IMPORT,
     ("imports.py", "MISSING_MONTHS"): _IMPORT,
     ("imports.py", "TARGET_COLUMNS"): _IMPORT,
