@@ -13,6 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
+from db.connection import options_of
 from db.errors import Unavailable, first_line
 
 _HIGHEST_PORT = 65_535
@@ -54,9 +55,8 @@ async def connected(dsn: str, *, seconds: float, purpose: str) -> AsyncGenerator
             dsn,
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=max(2, round(seconds)),
-            application_name=f"runglass {purpose}",
             client_encoding="utf8",
+            **options_of(dsn, connect_seconds=seconds, application_name=f"runglass {purpose}"),
         )
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database at {shown(dsn)} cannot be reached: {first_line(error)}") from error
