@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,6 +213,11 @@ class Settings(BaseSettings):
         default="",
         description="Requests that each key, session or token may send, as in 600/minute; empty is no limit.",
     )
+    budget_refusals: str = Field(
+        default="5/hour",
+        description="Starts that budgets whose use a caller may not read may refuse it, as in 5/hour; then it"
+        " may start nothing until the period ends, as refusals would tell what is used.",
+    )
     introspection: bool = Field(default=True, description="Whether callers may read the schema.")
     suggestions: bool = Field(
         default=True, description="Whether errors suggest names of the schema; never without introspection."
@@ -293,6 +299,13 @@ class Settings(BaseSettings):
             ip_network(network.strip())
         return value
 
+    @field_validator("budget_refusals")
+    @classmethod
+    def _known_refusals(cls, value: str) -> str:
+        if not _is_rate(value):
+            raise ValueError("is not a rate such as 5/hour")
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _known_rate(cls, value: str) -> str:
@@ -362,6 +375,11 @@ class Settings(BaseSettings):
     def rate(self) -> RateLimitItem | None:
         """How many requests one caller may send, if that is limited."""
         return _parse_rate(self.rate_limit) if self.rate_limit else None
+
+    @cached_property
+    def refusal_rate(self) -> RateLimitItem:
+        """How often budgets whose use a caller may not read may refuse it."""
+        return _parse_rate(self.budget_refusals)
 
     @property
     def documents(self) -> DocumentStore:

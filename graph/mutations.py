@@ -62,6 +62,7 @@ from resolvers.errors import InvalidInput as InvalidInputError
 from resolvers.names import MAX_NAME
 from resolvers.run_bounds import TOKENS_TEXT
 from resolvers.run_logs import RunReport
+from resolvers.spending import refusals_limited
 
 
 @strawberry.input(description="Which alert to change.")
@@ -302,7 +303,14 @@ def _report(index: int, run: RunReportInput, context: Context) -> RunReport:
 
 def _mutation(change: Change, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
     async def resolve(info: Info, input: Any) -> Any:
-        return await run_keyed(info.context, info.field_name, change, input)
+        context = info.context
+        if not hasattr(input, "override") or input.override is not None:
+            return await run_keyed(context, info.field_name, change, input)
+        limit = context.settings.refusal_rate
+        async with refusals_limited(
+            context.database, context.caller, amount=limit.amount, seconds=limit.get_expiry()
+        ):
+            return await run_keyed(context, info.field_name, change, input)
 
     input_type = get_type_hints(change)["input"]
     argument = strawberry.argument(description=input_type.__strawberry_definition__.description)

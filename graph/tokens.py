@@ -7,6 +7,7 @@ nor an HMAC over a public key can pass.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import time
@@ -124,15 +125,15 @@ class TokenVerifier:
         role = self._role(_claim(claims, self._settings.role_claim))
         if role is None:
             raise ApiError(ErrorCode.FORBIDDEN, "Your token is valid but grants no role here.")
-        subject = str(claims["sub"])
+        subject = _subject(claims["sub"])
         name = _claim(claims, self._settings.name_claim)
         return Caller(
-            name=(name if isinstance(name, str) and name else subject)[:_MAX_NAME],
+            name=(name if isinstance(name, str) and name and "\0" not in name else subject)[:_MAX_NAME],
             scope=_scope(_claim(claims, self._settings.sites_claim)),
             role=role,
             reads_texts=_claim(claims, self._settings.texts_claim) is True,
             address=address,
-            id=f"jwt:{subject}"[:_MAX_NAME],
+            id=identity_of(subject),
         )
 
     async def _verified(self, token: str) -> dict[str, Any]:
@@ -163,6 +164,21 @@ class TokenVerifier:
         known = self._settings.roles or {role.value: role for role in Role}
         granted = [known[word] for word in words if isinstance(word, str) and word in known]
         return max(granted, key=list(Role).index, default=None)
+
+
+def _subject(value: object) -> str:
+    """Whom a token names. Raises InvalidToken where it names nobody, or what cannot be stored."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InvalidToken("it names no subject")
+    return value
+
+
+def identity_of(subject: str) -> str:
+    """What tells subjects apart wherever a caller is a key: two of them never have the same."""
+    identity = f"jwt:{subject}"
+    if len(identity) <= _MAX_NAME:
+        return identity
+    return f"jwt-sha256:{hashlib.sha256(subject.encode()).hexdigest()}"
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> object:

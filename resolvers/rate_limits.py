@@ -27,8 +27,10 @@ KEPT = 10_000
 class RateLimited(Exception):
     """The caller has sent all the requests that it may send in this period; the next begins in `seconds`."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__("This key has sent as many requests as it may for now; try again later.")
+    def __init__(
+        self, seconds: float, reason: str = "This key has sent as many requests as it may for now"
+    ) -> None:
+        super().__init__(f"{reason}; try again later.")
         self.seconds = seconds
 
 

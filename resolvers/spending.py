@@ -6,7 +6,8 @@ locked until that ends: of many starts at once each sees what those before it ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +16,12 @@ from zoneinfo import ZoneInfo
 from db import budget as store
 from db.budget import BudgetRow
 from db.pool import Connection, Database
+from db.rate_limits import take_slice
 from db.scope import Scope
 from resolvers.budget import Limits
 from resolvers.callers import Caller
 from resolvers.errors import Refusal
+from resolvers.rate_limits import RateLimited
 from resolvers.standing import BudgetSpec, Meter, Standing, State, spec_of, worst
 
 
@@ -108,10 +111,39 @@ async def admit(
         if standing.state == "exceeded":
             exceeded.append(standing)
     if override is not None:
-        return {"override": override, "exceededBudgets": [each.spec.budget_id for each in exceeded]}
+        # Whoever reads the site's audit log need not see every site.
+        told = [each.spec.budget_id for each in exceeded if each.seen_by(caller.scope).used is not None]
+        return {"override": override, "exceededBudgets": told}
     if exceeded:
         raise BudgetExceeded(exceeded[0].seen_by(caller.scope))
     return {}
+
+
+@asynccontextmanager
+async def refusals_limited(
+    database: Database, caller: Caller, *, amount: int, seconds: int
+) -> AsyncGenerator[None, None]:
+    """Count what budgets refuse here whose use the caller may not read; that tells something of it.
+
+    `database` is not in the transaction of what is refused, which is undone. Raises RateLimited once so many
+    were refused in the period, so that they cannot be used to search for the figure. Of several at once, each
+    that began before the first was counted is still answered.
+    """
+    if caller.scope.sites is None:
+        yield
+        return
+    name = f"refusals:{caller.id or caller.name}"
+    async with database.connection() as connection:
+        before = await take_slice(connection, caller=name, seconds=seconds, count=0)
+    if before.taken >= amount:
+        raise RateLimited(before.seconds_left, "Budgets have refused you as often as they may for now")
+    try:
+        yield
+    except BudgetExceeded as refusal:
+        if refusal.standing.used is None:
+            async with database.connection() as connection:
+                await take_slice(connection, caller=name, seconds=seconds, count=1)
+        raise
 
 
 async def judge(

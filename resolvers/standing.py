@@ -18,7 +18,7 @@ from db.scope import EVERY_SITE, Scope
 from resolvers.costs import Runs
 from resolvers.periods import midnight, month_start, next_month, time_zone, today
 
-State = Literal["ok", "warning", "exceeded"]
+State = Literal["ok", "warning", "exceeded", "unknown"]
 
 
 class BudgetSpec(NamedTuple):
@@ -42,8 +42,8 @@ def spec_of(row: BudgetRow) -> BudgetSpec:
 class Standing:
     """A budget in its current period, in tokens. `requested` is what somebody is about to start.
 
-    `used`, `reserved`, `released` and `limit_reached_at` are None where the caller may not see every site
-    that counts.
+    `used`, `reserved`, `released` and `limit_reached_at` are None, and `state` is unknown, where the caller
+    may not see every site that counts.
     """
 
     spec: BudgetSpec
@@ -70,12 +70,15 @@ class Standing:
         return Runs(_scope(self.spec), self.starts_at, self.resets_at, self.spec.app_type)
 
     def seen_by(self, scope: Scope) -> Standing:
-        """Without what tells of sites that are not within the scope, but for whether a hard limit refuses."""
+        """Without what tells of sites that are not within the scope.
+
+        Its state is such a thing: estimates are free, and a few of different sizes gave what is used exactly.
+        """
         if self.spec.site_id is not None or scope.sites is None:
             return self
-        refuses = self.state == "exceeded" and self.spec.hard_limit is not None
-        state: State = "exceeded" if refuses else "ok"
-        return replace(self, used=None, reserved=None, released=None, limit_reached_at=None, state=state)
+        return replace(
+            self, used=None, reserved=None, released=None, limit_reached_at=None, state="unknown"
+        )
 
 
 def _limit(spec: BudgetSpec) -> int:
@@ -158,7 +161,7 @@ def _state(spec: BudgetSpec, tokens: int) -> State:
 
 
 def worst(standings: Sequence[Standing]) -> State:
-    """The state of the budget that stands worst; ok where there is none."""
+    """The state of the budget that stands worst, of those that are known; ok where there is none."""
     states: set[State] = {standing.state for standing in standings}
     if "exceeded" in states:
         return "exceeded"

@@ -164,6 +164,27 @@ def test_a_token_says_who_calls_and_where(api: Api) -> None:
     }
 
 
+@pytest.mark.parametrize("subject", ["", "  ", "\t", "a\0b"])
+def test_a_token_that_names_nobody_is_refused(api: Api, subject: str) -> None:
+    refused(api, token(sub=subject))
+
+
+def test_no_two_subjects_share_an_identity(api: Api, dsn: str) -> None:
+    subjects = ["u" * 300 + end for end in "ab"] + ["u" * 195, "u" * 196, "u" * 197]
+    # Whatever a caller is a key of: here of what it may ask once.
+    record = """mutation { recordRuns(input: {idempotencyKey: "k", runs: [
+        {siteId: "tokyo", appType: "chat", status: SUCCESS}
+    ]}) { __typename ... on RecordedRuns { runIds } } }"""
+    answers = [bearer(api, token(sub=subject)).data(record)["recordRuns"] for subject in subjects]
+    assert len({answer["runIds"][0] for answer in answers}) == len(subjects)
+    again = bearer(api, token(sub=subjects[0])).data(record)["recordRuns"]
+    assert again == answers[0]
+    with psycopg.connect(dsn) as connection:
+        actors = connection.execute("SELECT actor_id FROM runglass.audit_log").fetchall()
+    assert len({actor for (actor,) in actors}) == len(subjects)
+    assert max(len(actor) for (actor,) in actors) <= 200
+
+
 def test_sites_have_one_form_and_no_white_space(dsn: str, make_api: Callable[..., Api]) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP TABLE biz.ai_cache CASCADE")

@@ -38,6 +38,7 @@ class BudgetState(Enum):
     OK = described("ok", "Below its limits.")
     WARNING = described("warning", "Above its soft limit. Nothing is refused.")
     EXCEEDED = described("exceeded", "Above its hard limit: what would use more is refused.")
+    UNKNOWN = described("unknown", "It counts sites that you may not see, so you are not told.")
 
 
 def _budget_id(root: strawberry.Parent[Standing]) -> strawberry.ID | None:
@@ -167,7 +168,11 @@ def _verdict_standings(root: strawberry.Parent[spending.Verdict]) -> list[Standi
 class BudgetVerdict:
     """Resolved from a `Verdict`."""
 
-    state: BudgetState = resolved(_verdict_state, "The worst state among the budgets.")
+    state: BudgetState = resolved(
+        _verdict_state,
+        "The worst state among the budgets that are not UNKNOWN; one of those may still refuse what is"
+        " started.",
+    )
     budgets: list[BudgetStanding] = resolved(_verdict_standings, "Every budget that counts it.")
 
 

@@ -212,7 +212,9 @@ class TriggerJob(Node):
         _batch, "The batch that it belongs to, if any."
     )
     budget_state: BudgetState = resolved(
-        _budget_state, "How the budgets that count its site and apps stand now: the worst of their states."
+        _budget_state,
+        "How the budgets that count its site and apps stand now: the worst of their states, of those that"
+        " you may see.",
     )
 
     @classmethod

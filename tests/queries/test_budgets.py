@@ -12,7 +12,7 @@ import pytest
 from db.pool import Database
 from resolvers.maintenance import keep_up_once
 from resolvers.standing import BudgetSpec, Meter
-from tests.conftest import Api, Store
+from tests.conftest import Api, Client, Store
 from tests.mutations.test_budget_limits import confirm, estimate
 from tests.mutations.test_set_budget import set_budget
 
@@ -133,6 +133,36 @@ def test_a_figure_that_several_budgets_need_is_read_once(api: Api) -> None:
     assert api.statements(BUDGETS) <= one + 3
 
 
+def test_estimates_tell_a_caller_of_one_site_nothing_of_what_all_sites_use(api: Api, store: Store) -> None:
+    store.run(site_id="paris", tokens_used=10_000)
+    store.run(site_id="berlin", tokens_used=1, created_at=datetime.now(UTC) - timedelta(days=40))
+    set_budget(api, siteId=None, softLimit=9000, hardLimit=20_000)
+    set_budget(api, siteId=None, period="MONTHLY", hardLimit=9_000)
+    operator = api.as_key(role="operator", sites=["berlin"])
+
+    verdicts = [estimate(operator, members=members)["budgetVerdict"] for members in (1, 4, 5, 50)]
+
+    told = {
+        (budget["siteId"], budget["state"], budget["used"], budget["reserved"])
+        for verdict in verdicts
+        for budget in verdict["budgets"]
+    }
+    assert told == {(None, "UNKNOWN", None, None)}
+    assert {verdict["state"] for verdict in verdicts} == {"OK"}
+    job = store.job(app_chain=["chat"])
+    state = "query ($id: ID!) { triggerJob(id: $id) { budgetState } }"
+    assert operator.data(state, {"id": f"job_{job}"}) == {"triggerJob": {"budgetState": "OK"}}
+    assert api.data(state, {"id": f"job_{job}"}) == {"triggerJob": {"budgetState": "EXCEEDED"}}
+    dry = f"""mutation {{ retryJobs(input: {{jobIds: ["job_{job}"], dryRun: true, reason: "x"}}) {{
+        ... on RetriedJobs {{ budgetVerdict {{ state budgets {{ state used }} }} }} }} }}"""
+    verdict = operator.data(dry)["retryJobs"]["budgetVerdict"]
+    assert (verdict["state"], {budget["state"] for budget in verdict["budgets"]}) == ("OK", {"UNKNOWN"})
+    # Of its own site it is told all.
+    set_budget(api, siteId="berlin", hardLimit=5)
+    own = [b for b in estimate(operator)["budgetVerdict"]["budgets"] if b["siteId"] == "berlin"]
+    assert (own[0]["state"], own[0]["used"]) == ("EXCEEDED", 0)
+
+
 def test_the_figures_of_other_sites_are_hidden_in_a_refusal(api: Api, store: Store) -> None:
     store.run(site_id="paris", tokens_used=777)
     set_budget(api, siteId=None, hardLimit=778)
@@ -141,6 +171,59 @@ def test_the_figures_of_other_sites_are_hidden_in_a_refusal(api: Api, store: Sto
     assert (refusal["__typename"], refusal["limit"]) == ("BudgetExceeded", 778)
     assert (refusal["used"], refusal["reserved"]) == (None, None)
     assert "777" not in str(refusal)
+
+
+CONFIRM_ONE = "mutation ($id: ID!) { confirmBatch(input: {batchId: $id}) { __typename } }"
+
+
+def test_refusals_cannot_be_used_to_search_for_a_figure_of_other_sites(
+    api: Api, dsn: str, store: Store
+) -> None:
+    set_budget(api, siteId=None, hardLimit=100)
+    operator = api.as_key(role="operator", sites=["berlin"])
+    batches = [estimate(operator, members=members)["id"] for members in range(1, 8)]
+    for batch in batches[:5]:
+        assert operator.data(CONFIRM_ONE, {"id": batch})["confirmBatch"]["__typename"] == "BudgetExceeded"
+
+    keyed = CONFIRM_ONE.replace("{batchId: $id}", '{batchId: $id, idempotencyKey: "k"}')
+    for query in (CONFIRM_ONE, keyed):
+        error = operator.error(query, {"id": batches[5]})
+        assert error["code"] == "RATE_LIMITED"
+        assert 0 < error["retryAfter"] <= 3600
+    # It is not told either what the budgets would allow, on no way and by no other server.
+    set_budget(api, siteId=None, hardLimit=10**9)
+    assert operator.error(CONFIRM_ONE, {"id": batches[5]})["code"] == "RATE_LIMITED"
+    job = store.job(app_chain=["chat"])
+    retry = f'mutation {{ retryJob(input: {{jobId: "job_{job}"}}) {{ __typename }} }}'
+    assert operator.error(retry)["code"] == "RATE_LIMITED"
+    other = Api(dsn)
+    try:
+        elsewhere = Client(other.runner, other.client, operator.headers)
+        assert elsewhere.error(CONFIRM_ONE, {"id": batches[5]})["code"] == "RATE_LIMITED"
+    finally:
+        other.close()
+    # Others go on, and so does it, where nothing is hidden.
+    colleague = api.as_key(role="operator", sites=["berlin"])
+    assert colleague.data(CONFIRM_ONE, {"id": batches[5]})["confirmBatch"]["__typename"] == "Batch"
+    assert operator.data("{ viewer { name } }")["viewer"]["name"]
+
+
+def test_refusals_by_a_budget_that_the_caller_may_read_are_not_counted(api: Api, store: Store) -> None:
+    set_budget(api, siteId="berlin", hardLimit=100)
+    operator = api.as_key(role="operator", sites=["berlin"])
+    batch = estimate(operator, members=1)["id"]
+    for _ in range(7):
+        assert operator.data(CONFIRM_ONE, {"id": batch})["confirmBatch"]["__typename"] == "BudgetExceeded"
+
+
+def test_an_override_tells_no_budget_of_other_sites_in_the_audit_log(api: Api, store: Store) -> None:
+    set_budget(api, siteId=None, hardLimit=100)
+    budget = set_budget(api, siteId="berlin", hardLimit=100)
+    admin = api.as_key(role="admin", sites=["berlin"])
+    batch = estimate(admin, members=1)
+    confirm(admin, batch, override={"reason": "launch"})
+    after = store.value("SELECT after FROM runglass.audit_log WHERE action = 'confirmBatch'")
+    assert after["exceededBudgets"] == [int(budget["id"].removeprefix("budget_"))]
 
 
 def test_only_admins_override(api: Api, store: Store) -> None:
