@@ -7,6 +7,7 @@ prepared statement of a pooled connection turn to a plan that fits no filter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, LiteralString
 
 DATED: LiteralString = "created_at >= '0002-01-01' AND created_at < '9999-01-01'"
@@ -67,7 +68,43 @@ def status_among(
     return " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"
 
 
-def contains(text: str) -> str:
-    """A LIKE pattern for rows that contain the text, its own wildcards taken as they are."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
+def containing(text: str) -> str:
+    """A regular expression for what contains the text in any case of its letters, of any script.
+
+    It names the forms of each letter, so that it needs no locale: ILIKE knows the letters of ASCII alone in a
+    database whose locale is C. One letter stands for one letter: "ß" finds "ẞ", and not "SS". Where languages
+    differ, both are found: "i" finds "I", "İ" and "ı".
+    """
+    return "".join(map(_forms, text))
+
+
+@lru_cache(maxsize=4096)
+def _forms(letter: str) -> str:
+    forms = _letters_by_fold().get(_fold(letter), frozenset())
+    # Beyond the scripts that were looked through, a letter has two forms at most.
+    forms |= {letter, _one(_fold(letter).upper(), letter), _fold(letter)}
+    if len(forms) > 1:
+        return f"[{''.join(sorted(forms))}]"
+    return letter if letter.isalnum() or not letter.isascii() else f"\\{letter}"
+
+
+def _fold(letter: str) -> str:
+    if letter == "İ":
+        return "i"
+    small = _one(letter.lower(), letter)
+    capital = _one(small.upper(), small)
+    return _one(capital.lower(), capital)
+
+
+def _one(changed: str, letter: str) -> str:
+    return changed if len(changed) == 1 else letter
+
+
+@cache
+def _letters_by_fold() -> dict[str, frozenset[str]]:
+    """Letters that have more forms than a capital and a small one lie among the first scripts."""
+    found: dict[str, set[str]] = {}
+    for letter in map(chr, range(0x2200)):
+        if (fold := _fold(letter)) != letter:
+            found.setdefault(fold, {fold}).add(letter)
+    return {fold: frozenset(letters) for fold, letters in found.items()}

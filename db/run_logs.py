@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg.types.json import Jsonb
 
-from db.conditions import CREATED_RANGE, DATED, contains, equal, has_place, present, status_among
+from db.conditions import CREATED_RANGE, DATED, containing, equal, has_place, present, status_among
 from db.errors import InvalidValue
 from db.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
 from db.keyset import Page, PageRequest, keyset, page_of
@@ -258,7 +258,7 @@ _FRAGMENTS: dict[str, LiteralString] = {
     "model": equal("model"),
     **CREATED_RANGE,
     **RANGE_CONDITIONS,
-    "error_contains": "error_message IS NOT NULL AND error_message ILIKE %(error_contains)s",
+    "error_contains": 'error_message IS NOT NULL AND error_message::text COLLATE "C" ~ %(error_contains)s',
 }
 
 
@@ -281,7 +281,7 @@ _EVERYWHERE = _Search()
 async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) -> _Search:
     sql, values = present(wanted, _FRAGMENTS)
     if wanted.error_contains is not None:
-        values["error_contains"] = contains(wanted.error_contains)
+        values["error_contains"] = containing(wanted.error_contains)
     conditions = status_among(wanted.statuses, _STATUS_WORDS) + sql
     found = await runs_in_range(connection, scope, values)
     few = found.source if found else None

@@ -8,7 +8,6 @@ from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -21,6 +20,8 @@ from graph.issuer import IssuerSettings
 from graph.misspelt import misspelt
 from resolvers.budget import Limits as BudgetLimits
 from resolvers.callers import Role
+from resolvers.errors import InvalidInput
+from resolvers.periods import time_zone
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -277,8 +278,8 @@ class Settings(BaseSettings):
         if value is None:
             return None
         try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
+            time_zone(value)
+        except InvalidInput:
             raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
         return value
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,14 +22,20 @@ class Day(NamedTuple):
 @lru_cache(maxsize=1024)
 def time_zone(name: str) -> ZoneInfo:
     """The IANA zone of that name, such as Europe/Berlin. Raises InvalidInput for any other name."""
-    try:
-        return ZoneInfo(name)
-    # ZoneInfo raises a different exception for each way in which a name can be wrong.
-    except (KeyError, ValueError, OSError) as error:
+    if name not in _names():
         shown = name if len(name) <= 60 else name[:60] + "…"
-        raise InvalidInput(
-            f"{shown!r} is not an IANA time zone such as Europe/Berlin.", "timeZone"
-        ) from error
+        raise InvalidInput(f"{shown!r} is not an IANA time zone such as Europe/Berlin.", "timeZone")
+    return ZoneInfo(name)
+
+
+@cache
+def _names() -> frozenset[str]:
+    """The names of the IANA's list, as they are written there.
+
+    ZoneInfo takes any file of the machine's zones: its own time (localtime), or leap seconds (right/…).
+    """
+    listed = files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
+    return frozenset(listed) - {"Factory"}
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:

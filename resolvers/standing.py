@@ -76,9 +76,7 @@ class Standing:
         """
         if self.spec.site_id is not None or scope.sites is None:
             return self
-        return replace(
-            self, used=None, reserved=None, released=None, limit_reached_at=None, state="unknown"
-        )
+        return replace(self, used=None, reserved=None, released=None, limit_reached_at=None, state="unknown")
 
 
 def _limit(spec: BudgetSpec) -> int:

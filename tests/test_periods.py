@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graph.config import SettingsError, load_settings
 from resolvers.errors import InvalidInput
 from resolvers.periods import last_days, midnight, month_start, next_month, time_zone, today
 
@@ -91,3 +92,21 @@ def test_any_other_name_is_refused(name: str) -> None:
         time_zone(name)
     assert caught.value.field == "timeZone"
     assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["localtime", "Factory", "posixrules", "right/Europe/Berlin", "posix/UTC", "europe/berlin",
+     "Europe/berlin", "Europe", "../../etc/localtime", "/usr/share/zoneinfo/UTC", "Europe/Berlin ", "",
+     ".", "UTC\0", "tzdata.zi"],
+)  # fmt: skip
+def test_only_names_of_the_list_are_zones(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        time_zone(name)
+    with pytest.raises(SettingsError):
+        load_settings(time_zone=name)
+
+
+def test_every_name_of_the_list_is_a_zone() -> None:
+    for name in ("UTC", "EST5EDT", "US/Pacific", "Etc/GMT+5", "America/Argentina/Ushuaia", *ZONES):
+        assert time_zone(name).key == name

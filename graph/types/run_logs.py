@@ -184,7 +184,10 @@ class RunLogFilter:
         default=None, description="As tokensUsed, of which one may be given, for counts beyond 32 bits."
     )
     error_contains: str | None = strawberry.field(
-        default=None, description="Only runs whose error message contains this text, in any case of letters."
+        default=None,
+        description="Only runs whose error message contains this text, in any case of its letters, of any"
+        " script."
+        ' Letter by letter: "ß" finds "ẞ" and not "SS"; "i" finds "I", "İ" and "ı".',
     )
 
 
