@@ -356,7 +356,8 @@ def open_import(dsn: str) -> Generator[RunLogImport, None, None]:
 
 
 def _connect(dsn: str) -> Connection:
-    return psycopg.connect(dsn, application_name="runglass import")
+    # A prepared statement would stay on the connection that a pooler lends on.
+    return psycopg.connect(dsn, application_name="runglass import", prepare_threshold=None)
 
 
 def _refused(error: psycopg.Error, line: int | None) -> RowsRefused:

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from db import imports
 from db.errors import Unavailable
 from resolvers.imports.errors import ImportFailed, ImportUsageError
 from resolvers.imports.load import ImportReport, import_run_logs
@@ -456,6 +457,29 @@ def test_a_value_that_only_the_server_can_judge_is_told_with_its_line(load: Load
         assert reason in report.bad[0].reason
         assert report.bad[0].reason.isprintable()
         assert count(dsn) == 0
+
+
+def test_no_statement_stays_on_a_connection_that_a_pooler_lends_on(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: list[psycopg.Connection[Any]] = []
+    connect = imports._connect
+
+    def kept(dsn: str) -> psycopg.Connection[Any]:
+        connections.append(connect(dsn))
+        return connections[-1]
+
+    counts: list[Any] = []
+
+    def look(stage: str, done: int, total: int) -> None:
+        if stage == "loading":
+            counts.append(connections[0].execute("SELECT count(*) FROM pg_prepared_statements").fetchone())
+
+    monkeypatch.setattr(imports, "_connect", kept)
+    monkeypatch.setattr(imports, "_PAGES_AT_ONCE", 1)
+    load("\n".join([HEADER, *[GOOD] * 2000]), progress=look)
+    assert len(counts) > 8
+    assert set(counts) == {(0,)}
 
 
 def test_a_role_that_is_no_superuser_can_import(dsn: str, tmp_path: Path) -> None:
