@@ -139,6 +139,7 @@ def page(module_dsn: str) -> Iterator[str]:
     """The page with the address and the key of a server that was started as it says."""
     environment = {**os.environ, "DATABASE_URL": module_dsn, "RUNGLASS_HOST": "127.0.0.1", "PORT": "0"}
     environment.pop("RUNGLASS_APPS_FILE", None)
+    environment["RUNGLASS_DRAIN_TIMEOUT"] = "0"
     root = Path(__file__).parent.parent
     server = subprocess.Popen(
         [sys.executable, "-m", "graph", "serve", "--demo"],
