@@ -40,11 +40,11 @@ def reserving(store: Store, **values: Any) -> int:
 
 def test_a_job_that_nothing_moves_for_long_reserves_no_more(api: Api, store: Store) -> None:
     set_budget(api, hardLimit=500)
-    dead = reserving(store, created_at=LONG_AGO, started_at=LONG_AGO)
-    fresh = reserving(store, created_at=LONG_AGO, started_at=datetime.now(UTC), site_id="berlin")
+    dead, fresh = (reserving(store, created_at=LONG_AGO, started_at=datetime.now(UTC)) for _ in range(2))
     assert reservation(api, dead) == {"tokens": 400, "releasedAt": None}
     assert standing(api) == {"reserved": 800, "released": 0, "state": "EXCEEDED"}
 
+    store.rows("UPDATE biz.ai_trigger_jobs SET started_at = created_at WHERE id = %s", (dead,))
     keep_up(api)
 
     assert standing(api) == {"reserved": 400, "released": 400, "state": "OK"}
@@ -56,8 +56,7 @@ def test_a_job_that_nothing_moves_for_long_reserves_no_more(api: Api, store: Sto
 
 
 def test_what_moves_a_job_keeps_its_reservation(api: Api, store: Store) -> None:
-    old = {"created_at": LONG_AGO, "started_at": LONG_AGO}
-    called, ran, ours = (reserving(store, **old) for _ in range(3))
+    called, ran, ours = (reserving(store) for _ in range(3))
     store.run(trigger_job_id=called, status="running")
     store.run(trigger_job_id=ran, created_at=LONG_AGO, finished_at=datetime.now(UTC))
     store.rows(
@@ -65,6 +64,7 @@ def test_what_moves_a_job_keeps_its_reservation(api: Api, store: Store) -> None:
         " VALUES (%s, 'berlin', '{chat}', 0, 1, gen_random_uuid(), now() + interval '1 minute')",
         (ours,),
     )
+    store.rows("UPDATE biz.ai_trigger_jobs SET created_at = %s, started_at = %s", (LONG_AGO, LONG_AGO))
     keep_up(api)
     shown = [reservation(api, job) for job in (called, ran, ours)]
     assert shown == [{"tokens": 400, "releasedAt": None}] * 3
@@ -79,9 +79,9 @@ def test_jobs_that_wait_move_with_their_batch(api: Api, store: Store) -> None:
     reserved = standing(api)["reserved"]
     assert reserved > 0
 
-    store.rows("UPDATE runglass.batches SET confirmed_at = confirmed_at - interval '2 days'")
     one = store.value("SELECT min(id) FROM biz.ai_trigger_jobs")
     store.rows("UPDATE biz.ai_trigger_jobs SET finished_at = now(), status = 'success' WHERE id = %s", (one,))
+    store.rows("UPDATE runglass.batches SET confirmed_at = confirmed_at - interval '2 days'")
     keep_up(api)
     assert standing(api)["released"] == 0
 

@@ -62,7 +62,7 @@ def open_circuit(store: Store, workers: Workers, apps: AppServer, app: str = "ch
 def test_a_short_outage_burns_no_queue(store: Store, apps: AppServer, workers: Workers) -> None:
     outage = Outage()
     apps.behave("chat", outage)
-    workers.register("chat", circuit="{failures = 3, open_seconds = 0.5}")
+    workers.register("chat", circuit="{failures = 3, open_seconds = 600}")
     jobs = [enqueue(store, rank=1, site_id=f"site{n % 2}") for n in range(80)]
     workers.start(worker_concurrency=5)
     workers.start(worker_concurrency=5)
@@ -72,17 +72,17 @@ def test_a_short_outage_burns_no_queue(store: Store, apps: AppServer, workers: W
         "what had been admitted waits again",
     )
     outage.end()
+    store.rows(PROBE_NOW)
     eventually(ended(store, *jobs), "all jobs end")
 
     ends = store.rows("SELECT status, count(*) AS jobs FROM biz.ai_run_logs GROUP BY status ORDER BY status")
     counts = {row["status"]: row["jobs"] for row in ends}
-    # Those that found the app away: as many as ran at once, and the probes.
+    # Those that found the app away: as many as ran at once.
     assert set(counts) == {"failed", "success"}
-    assert counts["failed"] < 30
+    assert counts["failed"] <= 12
     assert len(apps.calls()) == len(jobs)
     assert outage.begun[0] == (1, 0)
     assert all(running <= 1 + answered for running, answered in outage.begun)
-    assert max(running for running, _ in outage.begun) > 3
     assert store.value("SELECT count(*) FROM runglass.app_circuits") == 0
 
 
