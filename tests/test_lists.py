@@ -31,7 +31,7 @@ TEXTS = (
     *("für Straße", "日本語", "🙂 \u2028\u2029 \ufeff", "%(scope_site)s {scope} %s $1", "x" * 20_000),
 )
 TIMES = (
-    *(NOON, NOON + timedelta(microseconds=1), NOON + timedelta(microseconds=123_450), NOON.replace(year=1)),
+    *(NOON, NOON + timedelta(microseconds=1), NOON + timedelta(microseconds=123_450), NOON.replace(year=2)),
     *(NOON + timedelta(microseconds=123_456), NOON + timedelta(milliseconds=120), NOON.replace(year=9998)),
     datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 )

@@ -52,7 +52,12 @@ LANGUAGE sql STABLE AS $$
             ELSE '(created_at::timestamp AT TIME ZONE runglass.stored_time_zone())' END,
         sign,
         source,
-        format('model::text <> '''' AND %s IS NOT NULL AND %s IS NOT NULL', number.prompt, number.completion),
+        -- What a run in flight has used so far is no cost yet.
+        format(
+            'model::text <> '''' AND %s IS NOT NULL AND %s IS NOT NULL'
+            ' AND coalesce(status::text, '''') NOT IN (''pending'', ''running'')',
+            number.prompt, number.completion
+        ),
         -- Columns of adopted tables that only happen to have our names must not make a writer fail.
         CASE WHEN jobs.comparable THEN
             '(CASE WHEN run.trigger_job_id IS NOT NULL THEN'

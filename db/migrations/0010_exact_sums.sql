@@ -30,7 +30,7 @@ ALTER TABLE runglass.model_usage
     ALTER completion_tokens_30 TYPE numeric, ALTER completion_tokens_45 TYPE numeric;
 ALTER TABLE runglass.batch_usage ALTER prompt_tokens TYPE numeric, ALTER completion_tokens TYPE numeric;
 
--- include run_log_counts.sql 0bd9e3fa3898
+-- include run_log_counts.sql f56847835b02
 -- include run_log_folds.sql cf712f27d334
 -- include run_log_rebuilds.sql 3b919b44823f
 -- include run_log_partitions.sql 47678eee4f79

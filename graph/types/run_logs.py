@@ -73,8 +73,14 @@ async def _trigger_job(root: strawberry.Parent[RunLogRow], info: Info) -> Trigge
     return await info.context.loaders.trigger_jobs.load(root.trigger_job_id)
 
 
+# What they have used so far is no cost yet; the roll-ups count them in the same way.
+_IN_FLIGHT = ("pending", "running")
+
+
 async def _cost(root: strawberry.Parent[RunLogRow], info: Info) -> Decimal | None:
     if root.model is None or root.prompt_tokens is None or root.completion_tokens is None:
+        return None
+    if root.status in _IN_FLIGHT:
         return None
     load_many = partial(prices_of_models, info.context.database)
     prices = await info.context.loaders.of("prices_of_models", load_many).load(root.model)
@@ -104,7 +110,7 @@ class RunLog(Node):
     cost: Decimal | None = resolved(
         _cost,
         "What the call cost by its model's price at that time; null where the price, the prompt's or the"
-        " completion's tokens are unknown.",
+        " completion's tokens are unknown, and while it is in flight.",
     )
     latency_ms: int | None = strawberry.field(
         description="Time to the whole answer in milliseconds; null where it is not known."

@@ -103,7 +103,10 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
         return await cursor.fetchall()
 
     usage = "model, count(*), sum(prompt_tokens), sum(completion_tokens)"
-    priceable = "AND model <> '' AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL"
+    priceable = (
+        "AND model <> '' AND prompt_tokens IS NOT NULL AND completion_tokens IS NOT NULL"
+        " AND coalesce(status, '') NOT IN ('pending', 'running')"
+    )
     status = "coalesce(status, ''), count(*), coalesce(sum(tokens_used), 0)"
     latencies = "count(latency_ms), coalesce(sum(latency_ms::bigint), 0)"
     whole = (bounds[0], bounds[-1])
@@ -137,7 +140,10 @@ async def recount(connection: Connection, scope: Scope, bounds: list[datetime]) 
 
 async def recount_batches(connection: Connection, sites: list[str] | None) -> set[tuple[Any, ...]]:
     """What the runs of each batch's jobs come to, by quarter of an hour and model."""
-    known = "model <> '' AND run.prompt_tokens IS NOT NULL AND run.completion_tokens IS NOT NULL"
+    known = (
+        "model <> '' AND run.prompt_tokens IS NOT NULL AND run.completion_tokens IS NOT NULL"
+        " AND coalesce(run.status, '') NOT IN ('pending', 'running')"
+    )
     cursor = await connection.execute(
         "SELECT batch.id, date_bin('15 minutes', run.created_at, '2000-01-01Z'::timestamptz),"
         f" CASE WHEN {known} THEN model ELSE '' END, count(*),"

@@ -83,7 +83,8 @@ def change_everything(api: Api, store: Store) -> str:
 
 
 STEER = """
-mutation ($batch: ID!, $job: ID!) {
+mutation ($batch: ID!, $job: ID!, $lost: ID!) {
+  failJobs(input: {jobIds: [$lost], reason: "r"}) { __typename }
   cancelJob(input: {jobId: $job}) { __typename }
   retryJobs(input: {jobIds: [$job], reason: "r"}) { __typename }
   cancelJobs(input: {filter: {siteId: "berlin", eventType: "order_created"}, reason: "r"}) { __typename }
@@ -109,7 +110,8 @@ mutation ($budget: ID!, $price: ID!) {
 
 def test_every_mutation_writes_its_name(api: Api, store: Store) -> None:
     batch = change_everything(api, store)
-    api.data(STEER, {"batch": batch, "job": f"job_{store.job(status='pending')}"})
+    waiting, lost = store.job(status="pending"), store.job(status="running", event_type="lost")
+    api.data(STEER, {"batch": batch, "job": f"job_{waiting}", "lost": f"job_{lost}"})
     store.rows("UPDATE runglass.batches SET finished_at = now()")
     api.data(RETRY_BATCH % batch)
     spend = api.data(SPEND)

@@ -240,3 +240,25 @@ def test_the_costs_of_many_batches_are_two_statements(api: Api, store: Store) ->
     for _ in range(5):
         confirm(api, estimate(api))
     assert statements(5, "cost unpricedCalls") == statements(1, "cost") == statements(5, "") + 2
+
+
+def test_a_run_in_flight_costs_nothing_yet(api: Api, store: Store) -> None:
+    add_price(store)
+    run = add_run(store, status="running")
+    waiting = add_run(store, status="pending")
+    add_run(store, status="success")
+
+    def shown() -> tuple[list[str | None], dict[str, Any]]:
+        answer = api.data(COSTS)
+        today = answer["dashboard"]["today"]
+        return [edge["node"]["cost"] for edge in answer["runLogs"]["edges"]], today
+
+    costs, today = shown()
+    assert sorted(costs, key=str) == ["2", None, None]
+    assert today == {"calls": 3, "cost": "2", "unpricedCalls": 2}
+
+    store.rows("UPDATE biz.ai_run_logs SET status = 'success' WHERE id = %s", (run,))
+    store.rows("UPDATE biz.ai_run_logs SET status = 'failed' WHERE id = %s", (waiting,))
+    costs, today = shown()
+    assert costs == ["2"] * 3
+    assert today == {"calls": 3, "cost": "6", "unpricedCalls": 0}
