@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,14 @@ def serving(dsn: str, *options: str, log: Path | None = None, **settings: str) -
     command = [sys.executable, "-m", "graph", "serve", *options]
     with log.open("w") if log else nullcontext() as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Under nohup it would be ignored, and a server respects that.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         try:
             yield Server(f"http://127.0.0.1:{_port(process)}", process.pid)

@@ -74,7 +74,7 @@ def test_the_schema_has_no_lint(project: Path) -> None:
 @needs_node
 def test_the_linter_sees_a_field_without_a_description(project: Path) -> None:
     schema = project / "schema.graphql"
-    schema.write_text(schema.read_text().replace('  """The app that was called."""\n', "", 1))
+    schema.write_text(schema.read_text().replace('  """When the call was made."""\n', "", 1))
     done = run(project, "eslint", "--max-warnings", "0", "schema.graphql")
     assert done.returncode == 1
     assert "require-description" in done.stdout
