@@ -1,7 +1,7 @@
 """The SQL of the product, for the peers and for pgbench: everybody reads the same tables by the same text.
 
 Only the list and the alerts differ: a resolver by hand reads the columns of the fields it serves, where the
-product has the database write them as JSON. The list's LIMIT is a literal, because PostgreSQL plans a LIMIT
+product reads those of the whole row. The list's LIMIT is a literal, because PostgreSQL plans a LIMIT
 that is a value anew at every execution, which takes twice as long as the rest of the statement.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo
 
-from db import rollups
+from db import long_texts, rollups
 from db.alerts import recent_alerts
 from db.connection import Connection
 from db.dashboard import latest_runs
@@ -36,6 +36,7 @@ PEER_COLUMNS = (
     "id, site_id, app_type, model, status, coalesce(tokens_used, 0), latency_ms, member_id, created_at"
 )
 
+_LONGEST: dict[str, Any] = {long_texts.LIMIT: str(Connection.longest_text)}
 LIMIT = "%(page_limit)s"
 """Stands in the peers' list for the number of rows, which they put in."""
 
@@ -85,7 +86,7 @@ def statement_of(text: str) -> Statement:
 
 def pgbench_list(dsn: str, query: str, rows: int) -> tuple[str, dict[str, str]]:
     """The statement that the product sends for a list, as a pgbench script, and its variables."""
-    return _script([asyncio.run(_sent_for(dsn, query, rows))]), {}
+    return _script([asyncio.run(_sent_for(dsn, query, rows))]), dict(_LONGEST)
 
 
 async def _sent_for(dsn: str, query: str, rows: int) -> str:
@@ -119,7 +120,8 @@ def pgbench_dashboard(scope_name: str) -> tuple[str, dict[str, str]]:
     variables: dict[str, str] = {}
     for number, read in enumerate(reads):
         texts.append(_NAMED.sub(rf"%(r{number}_\1)s", read.sql))
-        variables |= {f"r{number}_{name}": _printed(value) for name, value in read.values.items()}
+        values = _LONGEST | read.values
+        variables |= {f"r{number}_{name}": _printed(value) for name, value in values.items()}
     return "\\startpipeline\n" + _script(texts) + "\\endpipeline\n", variables
 
 

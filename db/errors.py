@@ -56,6 +56,7 @@ _SLOW = "the database ended a session that took longer than it allows; try again
 _POOLED = "a pooler stands before the database; RUNGLASS_POOLER=transaction must say so"
 _UNREACHABLE = "the database does not answer; try again later"
 
+_TABLES = ("ai_run_logs", "ai_trigger_jobs", "ai_cache")
 # The columns of adopted tables, the longer ones of two that end alike first.
 _COLUMNS = (
     "member_id",
@@ -156,7 +157,9 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
 
 
 def _refused_by_table(error: psycopg.IntegrityError) -> RefusedByTable:
-    table, constraint = error.diag.table_name or "", error.diag.constraint_name or ""
+    named, constraint = error.diag.table_name or "", error.diag.constraint_name or ""
+    # Of a partition the log itself, which is what people know.
+    table = next((name for name in _TABLES if named.startswith(name)), named)
     if column := error.diag.column_name:
         return RefusedByTable(f"the table biz.{table} takes no row without {column}", column)
     # PostgreSQL names a constraint after its table and its column where nobody else does.

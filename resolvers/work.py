@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from db import circuits, plain_jobs, queue
 from db import work as store
-from db.errors import StatementTimeout, Unavailable
+from db.errors import RefusedByTable, StatementTimeout, Unavailable
 from db.pool import Connection, Database
 from db.repeats import Repeats
 from db.scope import Scope
@@ -98,7 +98,8 @@ class Runner:
             is_settled = True
         except Exception as error:
             log.exception("job %s could not be run", job_id)
-            reason = f"it could not be run: {type(error).__name__}"
+            shown = str(error) if isinstance(error, RefusedByTable) else type(error).__name__
+            reason = f"it could not be run: {shown}"
             await self._persist(lambda transaction: self._give_up(transaction, target, reason))
         self.freed.set()
         return is_settled

@@ -261,7 +261,7 @@ class Dashboard:
 
     @strawberry.field
     async def recent_alerts(self) -> list[Alert]:
-        rows = await run("recent_alerts", self.site_id, limit=10)
+        rows = await run("recent_alerts", self.site_id, limit=10, longest_text=2_000)
         rows.sort(key=lambda row: (row[7] == "pending", row[10], row[0]), reverse=True)
         return [
             Alert(

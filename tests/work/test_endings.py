@@ -68,7 +68,10 @@ def test_a_job_whose_answer_cannot_be_kept_fails_with_its_run(
     eventually(ended(store, job), "the job ends")
 
     assert end_of(store, job) == ("failed", 10, ["success", "failed"])
-    error = "it could not be run: CheckViolation"
+    error = (
+        "it could not be run: the constraint ai_run_logs_model_check of biz.ai_run_logs does not take"
+        " this value for model"
+    )
     assert store.value("SELECT error_message FROM biz.ai_trigger_jobs WHERE id = %s", (job,)) == error
     assert store.value("SELECT error_message FROM biz.ai_run_logs WHERE status = 'failed'") == error
 

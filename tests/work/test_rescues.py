@@ -75,7 +75,7 @@ def test_a_job_has_a_time_limit_of_its_own(store: Store, apps: AppServer, worker
     eventually(ended(store, job), "the job ends")
     runs = store.rows("SELECT status, error_message FROM biz.ai_run_logs ORDER BY id")
     assert [run["status"] for run in runs] == ["success", "timeout"]
-    assert runs[1]["error_message"].startswith("no answer within 0.")
+    assert runs[1]["error_message"].startswith("no answer within ")
 
 
 def test_a_job_that_got_lost_on_its_way_to_a_worker_runs(

@@ -232,7 +232,7 @@ const blocks = {
   },
 
   async recentAlerts ({ site }) {
-    const rows = await run('recent_alerts', site, { limit: 10 })
+    const rows = await run('recent_alerts', site, { limit: 10, longest_text: 2000 })
     const late = (a, b) => (a[10] === b[10] ? b[0] - a[0] : a[10] < b[10] ? 1 : -1)
     rows.sort((a, b) => (b[7] === 'pending') - (a[7] === 'pending') || late(a, b))
     return rows.slice(0, 10).map((row) => ({
