@@ -1,6 +1,8 @@
 -- The zone in which adopted columns of times without a zone are read and written. Databases from before this have read them
 -- as UTC, and count their writes already. Others take what the setting says, or else what the database itself does.
 CREATE TABLE runglass.stored_time_zone (name text NOT NULL);
+-- Whoever reads or imports asks for it.
+GRANT SELECT ON runglass.stored_time_zone TO PUBLIC;
 INSERT INTO runglass.stored_time_zone
 SELECT CASE
     WHEN EXISTS (SELECT FROM pg_trigger WHERE tgfoid = to_regproc('runglass.count_inserted_run_logs')) THEN 'UTC'

@@ -44,8 +44,6 @@ VALUES: dict[str, list[tuple[str, int | None]]] = {
         ("", None), ("many", None), ("1e400", None), ("NaN", None), ("9" * 40, None), (" 12 ", 12),
         ("3.7", 4), ("-5", -5), ("1,000", None),
     ],
-    "boolean": [("true", None)],
-    "interval": [("3 hours", None)],
 }  # fmt: skip
 DATES = [
     None, "infinity", "-infinity", "0001-06-01", "0044-03-15 BC", "4713-01-01 BC", "12026-11-24",

@@ -54,7 +54,7 @@ class Cancelled(Awaitable[Any]):
 
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[Database]:
-    settings = PoolSettings(min_size=SIZE, max_size=SIZE, prepare_threshold=1)
+    settings = PoolSettings(min_size=SIZE, max_size=SIZE)
     database = Database(dsn, settings)
     await database.open()
     try:

@@ -192,7 +192,7 @@ class Query:
 
     @strawberry.field
     def large(self) -> str:
-        return "x" * 20_000_000
+        return "x" * 15_000_000
 
     @strawberry.field
     async def slow(self) -> str:
