@@ -116,8 +116,9 @@ class GraphQLEndpoint(Generic[ContextT]):
             try:
                 if method == "POST":
                     self._check_body(head)
-                    parameters = parameters_of_body(await self._bodies.received(receive))
+                    body = await self._bodies.received(receive)
                     unread = False
+                    parameters = parameters_of_body(body)
                 else:
                     parameters = parameters_of_url(scope["query_string"])
                 with ClientWatch(receive):
