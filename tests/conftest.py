@@ -41,15 +41,26 @@ def server_dsn() -> Iterator[Callable[[str], str]]:
     TEST_DATABASE_URL names another server, as `.ci/run` does for Debian's; its role must be a superuser.
     """
     if url := os.environ.get("TEST_DATABASE_URL"):
+        _end_forgotten_transactions(url)
         yield lambda name: psycopg.conninfo.make_conninfo(url, dbname=name)
         return
     folder = Path(tempfile.mkdtemp(prefix="runglass-tests-", dir=_roomy_folder()))
     folder.chmod(0o755)
     try:
         with embedded.start(folder, durable=False) as server:
+            _end_forgotten_transactions(server.dsn("postgres"))
             yield server.dsn
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_forgotten_transactions(dsn: str) -> None:
+    """An app of a test stands still between requests, perhaps within a transaction of its upkeep.
+
+    Who changes a table meanwhile would wait for it until the test's time is over.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET idle_in_transaction_session_timeout = '30s'")
 
 
 def _roomy_folder() -> str:
