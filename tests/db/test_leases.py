@@ -179,4 +179,5 @@ def test_a_lease_that_is_cancelled_at_any_await_loses_nothing(
         raise AssertionError
 
     # At the least its beginning and its end are awaited.
-    assert asyncio.run(everywhere()) >= 2
+    # What is sent at once may be answered at once, after one wait.
+    assert asyncio.run(everywhere()) >= (1 if use is changes_at_once else 2)
