@@ -58,6 +58,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
             max_bytes=settings.max_body_bytes,
             max_values=settings.max_body_values,
             in_flight_bytes=settings.max_bodies_bytes,
+            caller_bytes=settings.share_of_bodies,
             seconds=settings.body_timeout,
         ),
         draft_statuses=settings.draft_statuses,
@@ -107,10 +108,9 @@ def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callab
 
     async def make_context(connection: HTTPConnection) -> Context:
         caller = await gate.caller(connection)
-        identity = caller.id or caller.name
         if limiter:
-            await limiter.spend(identity)
-        shared = shares.of(identity)
+            await limiter.spend(caller.identity)
+        shared = shares.of(caller.identity)
         loaders = Loaders(shared, caller.scope)
         return Context(
             shared,

@@ -1,6 +1,7 @@
 """The bodies of requests: received within bounds of bytes and time, and looked at before they are parsed."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -14,11 +15,13 @@ SMALL_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """What bodies may cost: `in_flight_bytes` is for all of them together, in this process."""
+    """What bodies may cost: `in_flight_bytes` is for all of them together, in this process, and
+    `caller_bytes` for all of one caller."""
 
     max_bytes: int = 4_000_000
     max_values: int = 150_000
     in_flight_bytes: int = 64_000_000
+    caller_bytes: int = 32_000_000
     seconds: float = 30.0
 
 
@@ -28,12 +31,14 @@ class Bodies:
     def __init__(self, limits: BodyLimits) -> None:
         self.limits = limits
         self._in_flight = 0
+        # Of callers that have a body under way.
+        self._of_callers: Counter[str] = Counter()
 
-    async def received(self, receive: Receive) -> bytes:
-        """A whole body. Raises `ClientGone` where the client does not send it all."""
+    async def received(self, receive: Receive, caller: str) -> bytes:
+        """A whole body of this caller. Raises `ClientGone` where the client does not send it all."""
         try:
             async with asyncio.timeout(self.limits.seconds):
-                body = await self._received(receive)
+                body = await self._received(receive, caller)
         except TimeoutError:
             raise refusal(ErrorCode.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
         self._check_values(body)
@@ -44,7 +49,7 @@ class Bodies:
         if length is not None and length > self.limits.max_bytes:
             raise self._too_large()
 
-    async def _received(self, receive: Receive) -> bytes:
+    async def _received(self, receive: Receive, caller: str) -> bytes:
         chunks: list[bytes] = []
         size = 0
         more = True
@@ -55,20 +60,32 @@ class Bodies:
                     raise ClientGone
                 chunk: bytes = message.get("body", b"")
                 size += len(chunk)
-                self._in_flight += len(chunk)
-                self._check_size(size)
+                self._count(caller, len(chunk))
+                self._check_size(size, caller)
                 chunks.append(chunk)
                 more = message.get("more_body", False)
         finally:
-            self._in_flight -= size
+            self._count(caller, -size)
+            if not self._of_callers[caller]:
+                del self._of_callers[caller]
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _check_size(self, size: int) -> None:
+    def _count(self, caller: str, size: int) -> None:
+        self._in_flight += size
+        self._of_callers[caller] += size
+
+    def _check_size(self, size: int, caller: str) -> None:
         if size > self.limits.max_bytes:
             raise self._too_large()
-        if size > SMALL_BYTES and self._in_flight > self.limits.in_flight_bytes:
+        if size <= SMALL_BYTES:
+            return
+        if self._of_callers[caller] > self.limits.caller_bytes:
+            message = "Too many large bodies of yours come at the same time; send fewer at once."
+        elif self._in_flight > self.limits.in_flight_bytes:
             message = "Too many large bodies come at the same time; try again."
-            raise refusal(ErrorCode.SERVICE_UNAVAILABLE, message, retryAfter=1)
+        else:
+            return
+        raise refusal(ErrorCode.SERVICE_UNAVAILABLE, message, retryAfter=1)
 
     def _check_values(self, body: bytes) -> None:
         """Parsing takes as long as there are values, and nothing else runs meanwhile."""

@@ -75,7 +75,8 @@ class Settings(BaseSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="The part of these connections that one caller may have at once; always one at least.",
+        description="The part of these connections, and of RUNGLASS_MAX_BODIES_BYTES, that one caller may"
+        " have at once; always one connection, and one body, at least.",
     )
     pool_wait: Seconds = Field(default=5, description="How long a request waits for a connection.")
     statement_timeout: Seconds = Field(
@@ -371,6 +372,11 @@ class Settings(BaseSettings):
     def share_of_pool(self) -> int:
         """How many connections one caller may have at once."""
         return max(1, int(self.pool_max_size * self.caller_share))
+
+    @property
+    def share_of_bodies(self) -> int:
+        """How many bytes of unfinished bodies one caller may have in one process."""
+        return max(self.max_body_bytes, int(self.max_bodies_bytes * self.caller_share))
 
     @property
     def rate(self) -> RateLimitItem | None:

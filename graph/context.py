@@ -30,6 +30,11 @@ class Context:
         self.loaders.cancel()
 
     @property
+    def identity(self) -> str:
+        """What tells the caller from all others."""
+        return self.caller.identity
+
+    @property
     def scope(self) -> Scope:
         """The sites the caller may see."""
         return self.caller.scope

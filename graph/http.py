@@ -38,6 +38,11 @@ class CallerContext(Protocol):
     @property
     def allow_introspection(self) -> bool: ...
 
+    @property
+    def identity(self) -> str:
+        """What tells this caller from all others."""
+        ...
+
     def close(self) -> None:
         """The operation is over, however it ended."""
 
@@ -116,7 +121,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             try:
                 if method == "POST":
                     self._check_body(head)
-                    body = await self._bodies.received(receive)
+                    body = await self._bodies.received(receive, context.identity)
                     unread = False
                     parameters = parameters_of_body(body)
                 else:

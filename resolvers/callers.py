@@ -41,6 +41,11 @@ class Caller:
     address: str | None = None
     id: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """What tells this caller from all others: whatever one caller gets a part of goes by it."""
+        return self.id or self.name
+
 
 def caller_of_key(key: IdentityRow, address: str | None = None) -> Caller:
     """The caller that a key stands for."""

@@ -46,7 +46,7 @@ async def once(
 
     Raises Conflict where the key was used for another mutation or another input.
     """
-    identity = caller.id or caller.name
+    identity = caller.identity
     async with database.transaction() as transaction:
         used = await store.claim_key(
             transaction,

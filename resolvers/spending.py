@@ -132,7 +132,7 @@ async def refusals_limited(
     if caller.scope.sites is None:
         yield
         return
-    name = f"refusals:{caller.id or caller.name}"
+    name = f"refusals:{caller.identity}"
     async with database.connection() as connection:
         before = await take_slice(connection, caller=name, seconds=seconds, count=0)
     if before.taken >= amount:

@@ -48,6 +48,7 @@ class SecretRow:
 @dataclass
 class Context:
     allow_introspection: bool = True
+    identity: str = "ann"
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     hanging: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -97,26 +97,44 @@ def test_a_hundred_unfinished_bodies_of_strangers_take_no_memory(served: Server)
     assert [answer.status for answer in answers if answer] == [401] * 100
 
 
-def test_unfinished_bodies_of_known_callers_stay_within_a_bound(served: Server, module_api: Api) -> None:
-    key = f"Authorization: {module_api.headers['authorization']}"
-
-    def begun() -> Connection:
-        client = stack.enter_context(connected(port_of(served)))
-        client.send(head(f"Content-Length: {LARGE}", key))
-        client.send_what_goes(b" " * (LARGE - 1))
-        return client
-
+@contextmanager
+def unfinished_bodies(server: Server, headers: dict[str, str], count: int) -> Iterator[list[Connection]]:
+    """So many large bodies, each without its last byte."""
     with ExitStack() as stack:
-        clients = [begun() for _ in range(6)]
-        # Two of them fit; each of the others is told.
-        refused = [client for client in clients if client.has_answer()]
-        answers = [client.answer() for client in refused]
-        assert [answer.status for answer in answers if answer] == [503] * len(refused)
-        assert len(refused) >= 3
-        small = httpx.post(
-            f"{served.address}/graphql", json={"query": "{__typename}"}, headers=module_api.headers
-        )
+        clients = [stack.enter_context(connected(port_of(server))) for _ in range(count)]
+        for client in clients:
+            client.send(head(f"Content-Length: {LARGE}", f"Authorization: {headers['authorization']}"))
+            client.send_what_goes(b" " * (LARGE - 1))
+        yield clients
+
+
+def refused_of(clients: list[Connection]) -> int:
+    """How many are told that their body finds no room."""
+    answers = [client.answer() for client in clients if client.has_answer()]
+    assert {answer and answer.status for answer in answers} == {503}
+    return len(answers)
+
+
+def test_unfinished_bodies_of_known_callers_stay_within_a_bound(served: Server, module_api: Api) -> None:
+    ann, bob, cecil = (module_api.as_key(name=name).headers for name in ("ann", "bob", "cecil"))
+    url = f"{served.address}/graphql"
+    with ExitStack() as stack:
+        # One body of each fits, and two of all; each of the others is told.
+        of_ann = stack.enter_context(unfinished_bodies(served, ann, 4))
+        assert refused_of(of_ann) == 3
+        stack.enter_context(unfinished_bodies(served, bob, 1))
+        assert refused_of(stack.enter_context(unfinished_bodies(served, cecil, 2))) == 2
+        small = httpx.post(url, json={"query": "{__typename}"}, headers=ann)
         assert small.status_code == 200
+
+
+def test_one_callers_unfinished_bodies_leave_room_for_others(served: Server, module_api: Api) -> None:
+    body = b" " * LARGE + b'{"query":"{__typename}"}'
+    other = module_api.as_key().headers | JSON_BODY
+    with unfinished_bodies(served, module_api.headers, 6) as clients:
+        assert refused_of(clients) == 5
+        answer = httpx.post(f"{served.address}/graphql", content=body, headers=other, timeout=30)
+        assert (answer.status_code, answer.json()) == (200, {"data": {"__typename": "Query"}})
 
 
 @pytest.mark.parametrize(
