@@ -58,7 +58,7 @@ schema: install ## Write schema.graphql
 	$(BIN)/runglass export-schema > schema.graphql
 
 docs: install ## Write README's table of settings
-	$(BIN)/python -m graph.settings_table
+	$(BIN)/python -m graph.settings.table
 
 lock: .venv/python.stamp ## Pin the newest dependencies, with hashes and without addresses
 	$(BIN)/pip install --quiet uv

@@ -26,7 +26,7 @@ from bench.report import TITLES, Memory, Run, describe_machine, render
 from bench.scheduler import without_autogroups
 from bench.statements import pgbench_dashboard, pgbench_list
 from bench.store import filled_store, server_version
-from db.embedded import EmbeddedServerError, exit_on_termination
+from db.embedded.server import EmbeddedServerError, exit_on_termination
 from web.build import BuildFailed, find_node
 
 HERE = Path(__file__).resolve().parent

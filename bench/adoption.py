@@ -24,8 +24,8 @@ from typing import Any
 import psycopg
 
 from bench.store import SCRATCH
-from db import embedded
-from db.migrate import apply_migrations
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
 
 TABLE = """
 CREATE SCHEMA biz;
@@ -172,7 +172,9 @@ def adopt(dsn: str, kills: int, seed: int = 1) -> None:
     asyncio.run(apply_migrations(dsn))
 
 
-MIGRATE = "import asyncio, sys; from db.migrate import apply_migrations as a; asyncio.run(a(sys.argv[1]))"
+MIGRATE = (
+    "import asyncio, sys; from db.migrations.runner import apply_migrations as a; asyncio.run(a(sys.argv[1]))"
+)
 
 
 def measure(dsn: str, rows: int, *, partitioned: bool, kills: int, say: Callable[[str], None]) -> None:

@@ -19,13 +19,13 @@ from typing import Any
 
 import httpx
 
-from db import embedded
-from db.batches import settle_batches
-from db.migrate import apply_migrations
-from db.pool import Database
-from db.scope import EVERY_SITE
-from resolvers.api_keys import KeyRequest, create_api_key
-from resolvers.callers import Caller, Role
+from db.embedded import server as embedded
+from db.jobs.batches import settle_batches
+from db.migrations.runner import apply_migrations
+from db.postgres.pool import Database
+from db.sql.scope import EVERY_SITE
+from resolvers.access.api_keys import KeyRequest, create_api_key
+from resolvers.access.callers import Caller, Role
 from tests.serving import serving
 
 CALLER = Caller("bench", EVERY_SITE, Role.ADMIN)

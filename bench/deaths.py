@@ -27,7 +27,7 @@ import psycopg
 from bench.aborts import DASHBOARDS, LIST, leased, pool_of, ready
 from bench.contenders import Contender, request_headers, runglass
 from bench.store import fill
-from db import embedded
+from db.embedded import server as embedded
 
 ROWS = 100_000
 CONNECTIONS = 10

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from resolvers.estimates import SAMPLE
-from resolvers.margins import margin_of
+from resolvers.usage.estimates import SAMPLE
+from resolvers.usage.margins import margin_of
 
 FIRST = 500
 """Calls that are history before the first window."""

@@ -27,16 +27,16 @@ from psycopg.conninfo import make_conninfo
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from db import rollups
-from db.alerts import AlertFilter, list_alerts, recent_alerts
-from db.dashboard import latest_runs
-from db.keyset import Key, PageRequest
-from db.migrate import apply_migrations
-from db.model_usage import model_usage
-from db.pool import Connection
-from db.run_logs import RunLogFilter, list_run_logs
-from db.scope import EVERY_SITE, Scope
-from resolvers.estimates import estimate_apps
+from db.migrations.runner import apply_migrations
+from db.postgres.pool import Connection
+from db.runs.alerts import AlertFilter, list_alerts, recent_alerts
+from db.runs.run_logs import RunLogFilter, list_run_logs
+from db.sql.keyset import Key, PageRequest
+from db.sql.scope import EVERY_SITE, Scope
+from db.usage import rollups
+from db.usage.dashboard import latest_runs
+from db.usage.model_usage import model_usage
+from resolvers.usage.estimates import estimate_apps
 
 SMALL = 100_000
 DAYS = 90

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.store import SCRATCH
-from db import embedded
+from db.embedded import server as embedded
 
 ROOT = Path(__file__).parent.parent
 SEED = 14

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench.cases import Case
 from bench.contenders import MERCURIUS, Contender, request_headers
-from db.embedded_place import find_binaries
+from db.embedded.place import find_binaries
 
 CONNECTIONS = 8
 # What a load generator may take beyond the seconds it is told.

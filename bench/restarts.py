@@ -27,8 +27,8 @@ from typing import NamedTuple
 import psycopg
 
 from bench.worker import confirm
-from db.embedded_place import Account, find_place, give
-from db.migrate import apply_migrations
+from db.embedded.place import Account, find_place, give
+from db.migrations.runner import apply_migrations
 from tests.work.conftest import AppServer, Received, Reply, answer
 
 PATIENCE = 60.0

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 from bench.contenders import ROOT, START_SECONDS, ContenderError, free_port, request_headers, sign_in
 from bench.store import SCRATCH
-from db import embedded
-from db.embedded import EmbeddedServerError, exit_on_termination
+from db.embedded import server as embedded
+from db.embedded.server import EmbeddedServerError, exit_on_termination
 
 QUERY = b'{"query":"{ runLogs(first: 20) { edges { node { id status } } } }"}'
 IMPORT = """

@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo
 
-from db import long_texts, rollups
-from db.alerts import recent_alerts
-from db.connection import Connection
-from db.dashboard import latest_runs
-from db.keyset import PageRequest, keyset
 from db.loaders import Loaders
-from db.pool import Database
-from db.scope import EVERY_SITE, Scope, SiteStatement
+from db.postgres.connection import Connection
+from db.postgres.pool import Database
+from db.runs.alerts import recent_alerts
+from db.sql import long_texts
+from db.sql.keyset import PageRequest, keyset
+from db.sql.scope import EVERY_SITE, Scope, SiteStatement
+from db.usage import rollups
+from db.usage.dashboard import latest_runs
 from graph.app import make_engine
-from graph.config import Settings
 from graph.context import Context
-from resolvers.budget import Limits
-from resolvers.callers import Caller, Role
-from resolvers.dashboard import Block, BlockName, Dashboard
+from graph.settings.config import Settings
+from resolvers.access.callers import Caller, Role
+from resolvers.usage.dashboard import Block, BlockName, Dashboard
+from resolvers.usage.token_budget import Limits
 
 SITE = "site_07"
 SCOPES = {"all": EVERY_SITE, "one": Scope.of(SITE)}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psycopg
 
-from db import embedded, rollups
-from db.migrate import apply_migrations
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
+from db.usage import rollups
 
 SCRATCH = Path("/var/tmp")  # noqa: S108 - on a disk, where /tmp may be memory; the folder's name is random
 DAYS = 90

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import psycopg
 
-from db import embedded
-from db.migrate import apply_migrations
-from db.pool import Database
-from db.scope import EVERY_SITE
-from resolvers.batches import confirm_batch, estimate_batch
-from resolvers.callers import Caller, Role
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
+from db.postgres.pool import Database
+from db.sql.scope import EVERY_SITE
+from resolvers.access.callers import Caller, Role
+from resolvers.jobs.batches import confirm_batch, estimate_batch
 
 CALLER = Caller("bench", EVERY_SITE, Role.ADMIN)
 SITES = 4

@@ -21,8 +21,8 @@ from psycopg.conninfo import make_conninfo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.load import find_pgbench, run_pgbench
-from db import rollups
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
+from db.usage import rollups
 
 DATABASE = "runglass_writers"
 INSERT = """\

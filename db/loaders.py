@@ -14,28 +14,13 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db.alerts import AlertRow, get_alerts
-from db.api_keys import ApiKeyRow, get_api_keys
-from db.audit_log import AuditRow, get_audit_entries
-from db.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
-from db.budget import BudgetRow, get_budgets
-from db.budget_events import BudgetEventRow, get_events
-from db.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
-from db.circuits import CircuitWaitRow, waits_of_jobs
-from db.keyset import Page, PageRequest
-from db.model_prices import ModelPriceRow, get_prices
-from db.pool import Connection, Database
-from db.reservations import ReservationRow, reservations_of_jobs
-from db.run_logs import (
-    RunLogRow,
-    RunTextRow,
-    count_runs_of_jobs,
-    get_run_logs,
-    get_run_texts,
-    list_runs_of_jobs,
-)
-from db.scope import Scope
-from db.trigger_jobs import (
+from db.access.api_keys import ApiKeyRow, get_api_keys
+from db.access.audit_log import AuditRow, get_audit_entries
+from db.budgets.budget_events import BudgetEventRow, get_events
+from db.budgets.budgets import BudgetRow, get_budgets
+from db.budgets.reservations import ReservationRow, reservations_of_jobs
+from db.jobs.batches import BatchCountsRow, BatchRow, count_batch_jobs, get_batches
+from db.jobs.trigger_jobs import (
     ParentColumn,
     TriggerJobRow,
     count_jobs_of_parents,
@@ -43,6 +28,21 @@ from db.trigger_jobs import (
     list_jobs_of_parents,
     list_roots,
 )
+from db.postgres.pool import Connection, Database
+from db.runs.alerts import AlertRow, get_alerts
+from db.runs.cache import CacheEntryRow, CacheResultRow, get_cache_entries, get_cache_results
+from db.runs.run_logs import (
+    RunLogRow,
+    RunTextRow,
+    count_runs_of_jobs,
+    get_run_logs,
+    get_run_texts,
+    list_runs_of_jobs,
+)
+from db.sql.keyset import Page, PageRequest
+from db.sql.scope import Scope
+from db.usage.model_prices import ModelPriceRow, get_prices
+from db.worker.circuits import CircuitWaitRow, waits_of_jobs
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")

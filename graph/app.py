@@ -14,27 +14,27 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from db.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
 from db.loaders import LoadCancelled, Loaders
-from db.pool import Database
-from db.shares import Shares
-from graph.auth import Gate
-from graph.bodies import BodyLimits
+from db.postgres.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
+from db.postgres.pool import Database
+from db.postgres.shares import Shares
+from graph.auth.authentication import Gate
+from graph.auth.sign_in import sign_in_routes
 from graph.compiled import CompiledExecutionContext
-from graph.config import Settings, load_settings
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode, ErrorFormatter, sentence
-from graph.execution import Engine
-from graph.explorer import explorer_page, explorer_routes
-from graph.http import GraphQLEndpoint
-from graph.limits import Limits
-from graph.refusals import input_field
+from graph.execution.engine import Engine
+from graph.execution.limits import Limits
+from graph.http.bodies import BodyLimits
+from graph.http.endpoint import GraphQLEndpoint
+from graph.http.explorer import explorer_page, explorer_routes
 from graph.schema import schema
-from graph.sign_in import sign_in_routes
-from resolvers.authentication import Authentication, TooManyStrangers
+from graph.settings.config import Settings, load_settings
+from graph.types.refusals import input_field
+from resolvers.access.authentication import Authentication, TooManyStrangers
+from resolvers.access.rate_limits import RateLimited, RateLimiter
 from resolvers.errors import Refusal
-from resolvers.maintenance import keep_up, readiness
-from resolvers.rate_limits import RateLimited, RateLimiter
+from resolvers.worker.maintenance import keep_up, readiness
 
 log = logging.getLogger(__name__)
 

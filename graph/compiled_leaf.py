@@ -36,7 +36,7 @@ from strawberry.schema.types.base_scalars import isoformat
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
-from graph.scalars import serialize_big_int
+from graph.types.scalars import serialize_big_int
 
 __all__ = [
     "Fallback",

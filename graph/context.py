@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 import strawberry
 
 from db.loaders import Loaders
-from db.pool import Database
-from db.scope import Scope
-from graph.config import Settings
-from resolvers.callers import Caller
+from db.postgres.pool import Database
+from db.sql.scope import Scope
+from graph.settings.config import Settings
+from resolvers.access.callers import Caller
 from resolvers.periods import time_zone
 
 

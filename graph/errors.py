@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from graphql import FieldNode, GraphQLError
 
-from db.repeats import Repeats
+from db.postgres.repeats import Repeats
 
 log = logging.getLogger(__name__)
 

@@ -17,20 +17,20 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
-from graph.bounds import Text, bound_of
-from graph.limits import Limits
-from graph.mutations import Mutation
-from graph.queries import Query
-from graph.refusals import EXCEPTION_HANDLERS
-from graph.scalars import SCALARS
+from graph.execution.limits import Limits
+from graph.operations.mutations import Mutation
+from graph.operations.queries import Query
 from graph.types.alerts import Alert
 from graph.types.api_keys import ApiKey
 from graph.types.audit_log import AuditEntry
 from graph.types.batches import Batch
+from graph.types.bounds import Text, bound_of
 from graph.types.budgets import BudgetEvent, BudgetLimit
 from graph.types.cache import CacheEntry
 from graph.types.model_prices import ModelPrice
+from graph.types.refusals import EXCEPTION_HANDLERS
 from graph.types.run_logs import RunLog
+from graph.types.scalars import SCALARS
 from graph.types.trigger_jobs import TriggerJob
 
 schema = strawberry.Schema(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db.column_forms import ColumnForm
-from db.scope import Scope
+from db.sql.column_forms import ColumnForm
+from db.sql.scope import Scope
 from resolvers.errors import InvalidInput, NotFound
 
 MAX_NAME = 200

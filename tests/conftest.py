@@ -21,13 +21,13 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from db import embedded
-from db.connection import Connection
-from db.migrate import apply_migrations
-from db.pool import Database
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
+from db.postgres.connection import Connection
+from db.postgres.pool import Database
 from graph.app import create_app
-from graph.config import Settings
-from resolvers.secrets import new_key
+from graph.settings.config import Settings
+from resolvers.access.secrets import new_key
 
 pytest_plugins = ("tests.pooler",)
 

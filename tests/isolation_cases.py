@@ -24,8 +24,8 @@ from graphql import (
     is_list_type,
 )
 
-from graph.pagination import cursor_at
 from graph.schema import schema
+from graph.types.pagination import cursor_at
 from tests.isolation_world import BATCHES, ENDED, STARTED, at, mark
 
 SCHEMA = schema._schema

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 
 CUT = 2_000

@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graph import app
-from graph.ids import Kind
-from graph.pagination import cursor_at
+from graph.types.ids import Kind
+from graph.types.pagination import cursor_at
 from tests.conftest import Api, Client, Store
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

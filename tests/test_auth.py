@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from db.scope import Scope
-from graph.greeting import LOCAL, greeting
-from resolvers.authentication import Authentication
-from resolvers.callers import Caller, Role
-from resolvers.secrets import new_key
-from resolvers.sessions import issue_sign_in_token
+from db.sql.scope import Scope
+from graph.processes.banner import LOCAL, greeting
+from resolvers.access.authentication import Authentication
+from resolvers.access.callers import Caller, Role
+from resolvers.access.secrets import new_key
+from resolvers.access.sessions import issue_sign_in_token
 from tests.conftest import Api, Store
 
 VIEWER = "{ viewer { name role siteIds readsTexts } }"

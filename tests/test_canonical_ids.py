@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.column_forms import ColumnForm, ColumnForms
-from db.migrate import apply_migrations
-from db.scope import Scope
+from db.migrations.runner import apply_migrations
+from db.sql.column_forms import ColumnForm, ColumnForms
+from db.sql.scope import Scope
 from resolvers.imports.load import import_run_logs
 from resolvers.imports.options import ImportOptions
 from tests.conftest import Api, Store

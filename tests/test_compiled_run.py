@@ -17,8 +17,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graph.compiled import CompiledExecutionContext
 from graph.errors import RequestRefused
-from graph.execution import Engine
-from graph.limits import Limits
+from graph.execution.engine import Engine
+from graph.execution.limits import Limits
 
 from .compiled_runs import HOT, Counting, counting
 from .compiled_schema import schema as rich_schema

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graph.documents import (
+from graph.documents.store import (
     DocumentMode,
     DocumentStore,
     ManifestError,

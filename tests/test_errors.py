@@ -3,8 +3,8 @@ import logging
 import pytest
 
 from graph.errors import ErrorFormatter, RequestRefused, printable
-from graph.execution import Engine
-from graph.limits import Limits
+from graph.execution.engine import Engine
+from graph.execution.limits import Limits
 from tests.http.server import TRANSLATIONS, Context, ask, build_app, build_engine, schema, send
 
 

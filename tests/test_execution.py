@@ -6,16 +6,16 @@ import strawberry
 from graphql import Executor
 from strawberry.extensions import SchemaExtension
 
-from graph.document_cache import SegmentedCache
+from graph.documents.cache import SegmentedCache
 from graph.errors import RequestRefused
-from graph.execution import Engine
+from graph.execution.engine import Engine
 from tests.http.server import Context, ask, build_app, build_engine
 
 
 def test_a_document_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = build_engine()
     first = engine.prepare("query A { __typename } query B { __typename }", "A")
-    monkeypatch.setattr("graph.execution.parse", pytest.fail)
+    monkeypatch.setattr("graph.execution.engine.parse", pytest.fail)
     assert engine.prepare("query A { __typename } query B { __typename }", "A") is first
     assert engine.prepare("query A { __typename } query B { __typename }", "B").document is first.document
 
@@ -24,7 +24,7 @@ def test_a_syntax_error_is_remembered_without_what_it_was_found_in(monkeypatch: 
     engine = build_engine()
     with pytest.raises(RequestRefused):
         engine.prepare("{ a ")
-    monkeypatch.setattr("graph.execution.parse", pytest.fail)
+    monkeypatch.setattr("graph.execution.engine.parse", pytest.fail)
     with pytest.raises(RequestRefused) as again:
         engine.prepare("{ a ")
     remembered = engine._refused.get("{ a ")
@@ -58,7 +58,7 @@ def test_a_flood_of_documents_does_not_push_out_a_hot_one(monkeypatch: pytest.Mo
     engine.prepare(hot)
     for number in range(300):
         engine.prepare(f"{{ a{number}: __typename }}")
-    monkeypatch.setattr("graph.execution.parse", pytest.fail)
+    monkeypatch.setattr("graph.execution.engine.parse", pytest.fail)
     assert engine.prepare(hot) is prepared
     assert engine._documents.size <= 200_000
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.errors import ApiError
-from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
+from graph.types.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 
 NUMBERED = [kind for kind in Kind if kind is not Kind.BATCH]
 

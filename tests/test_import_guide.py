@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from graph.cli import app
+from graph.cli.main import app
 
 STORED = {
     "usage.csv": [

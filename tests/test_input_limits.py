@@ -20,9 +20,9 @@ from graphql import (
     is_non_null_type,
 )
 
-from graph.bounds import Text, bound_of
-from graph.limits import Limits
+from graph.execution.limits import Limits
 from graph.schema import schema
+from graph.types.bounds import Text, bound_of
 from tests.conftest import Api, Client, Store
 
 SCHEMA = schema._schema

@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from graph import tokens
-from graph.config import Settings, SettingsError, load_settings
+from graph.auth import tokens
+from graph.settings.config import Settings, SettingsError, load_settings
 from tests.conftest import Api, Client
 
 ISSUER = "https://login.example"

@@ -2,7 +2,7 @@ import pytest
 from graphql import ASTValidationRule, GraphQLError, ValidationContext, get_introspection_query, parse
 
 from graph.errors import ErrorCode, RequestRefused
-from graph.limits import CostTable, LimitExceeded, Limits, Measurement
+from graph.execution.limits import CostTable, LimitExceeded, Limits, Measurement
 from tests.http.server import ask, build_engine, schema
 
 GRAPH = schema._schema
@@ -134,7 +134,7 @@ def test_a_refused_document_is_measured_once_and_remembered(monkeypatch: pytest.
     engine = build_engine()
     with pytest.raises(RequestRefused) as first:
         engine.prepare(rows(4))
-    monkeypatch.setattr("graph.execution.parse", pytest.fail)
+    monkeypatch.setattr("graph.execution.engine.parse", pytest.fail)
     with pytest.raises(RequestRefused) as second:
         engine.prepare(rows(4))
     assert first.value.errors == second.value.errors

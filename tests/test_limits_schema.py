@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from graph.app import make_engine
-from graph.config import load_settings
 from graph.errors import RequestRefused
-from graph.execution import Engine
+from graph.execution.engine import Engine
+from graph.settings.config import load_settings
 from graph.types.fields import STATEMENT
 
 

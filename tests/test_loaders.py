@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from db.loaders import LoadCancelled, Loader, Loaders
-from db.pool import Database
-from db.scope import EVERY_SITE, Scope
+from db.postgres.pool import Database
+from db.sql.scope import EVERY_SITE, Scope
 from tests.conftest import Store
 
 STATEMENTS = (

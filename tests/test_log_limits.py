@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 
-from graph.log_limits import ALLOWED, SECONDS, FloodFilter
+from graph.processes.log_limits import ALLOWED, SECONDS, FloodFilter
 
 
 class Log:

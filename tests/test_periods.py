@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.config import SettingsError, load_settings
+from graph.settings.config import SettingsError, load_settings
 from resolvers.errors import InvalidInput
 from resolvers.periods import last_days, midnight, month_start, next_month, time_zone, today
 

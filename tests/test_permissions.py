@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from graphql import GraphQLField, GraphQLObjectType
 
-from graph.permissions import ReadsTexts, RequiresRole
+from graph.auth.permissions import ReadsTexts, RequiresRole
 from graph.schema import schema
-from resolvers.callers import Role
+from resolvers.access.callers import Role
 from tests.conftest import Api, Store
 from tests.isolation_cases import Walk
 

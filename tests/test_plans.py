@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from db.connection import Connection
-from graph.pagination import cursor_at
+from db.postgres.connection import Connection
+from graph.types.pagination import cursor_at
 from tests.conftest import Api, Store
 
 ROWS = 200_000

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from limits import parse
 
-from db.connection import Connection
-from db.pool import Database
-from graph.config import SettingsError, load_settings
-from resolvers.rate_limits import RateLimited, RateLimiter
+from db.postgres.connection import Connection
+from db.postgres.pool import Database
+from graph.settings.config import SettingsError, load_settings
+from resolvers.access.rate_limits import RateLimited, RateLimiter
 from tests.conftest import Api, Store
 
 VIEWER = "{ viewer { name } }"

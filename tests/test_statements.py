@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from db.connection import MAX_PREPARED
+from db.postgres.connection import MAX_PREPARED
 from tests.conftest import Api, Store
 
 PAGE_SIZES = 10

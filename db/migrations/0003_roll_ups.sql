@@ -1,7 +1,7 @@
 -- Roll-ups of biz.ai_run_logs, equal to a recount in every snapshot
 -- (docs/decisions/keep-roll-ups-as-deltas-and-folds.md).
 -- Writers only append to run_log_deltas; runglass.fold_run_log_deltas moves deltas into the roll-ups, one folder
--- at a time; readers add what is not folded yet. db/rollups.py holds the statements that read.
+-- at a time; readers add what is not folded yet. db/usage/rollups.py holds the statements that read.
 
 -- A site, app or status that is NULL in an adopted table is '' here. latency_bin is NULL where a run has no
 -- latency; else 0 holds 0 ms and bin n >= 1 holds 1.1^(n-2) < ms <= 1.1^(n-1), so that 2 * 1.1^(n-1) / 2.1 is

@@ -1,5 +1,5 @@
 -- Work: batches, which jobs our own workers run, in which order, and how far batches have come.
--- The tables of the engine itself (procrastinate) are installed by db/engine_schema.py.
+-- The tables of the engine itself (procrastinate) are installed by db/migrations/engine_schema.py.
 
 CREATE TABLE runglass.batches (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -5,15 +5,15 @@ from typing import Any
 
 import strawberry
 
-from db.alerts import AlertFilter as Wanted
-from db.alerts import AlertRow
-from db.run_logs import RunLogRow
+from db.runs.alerts import AlertFilter as Wanted
+from db.runs.alerts import AlertRow
+from db.runs.run_logs import RunLogRow
 from graph.context import Info
-from graph.ids import Kind
-from graph.pagination import Connection
 from graph.types.fields import numbered_id, resolved
+from graph.types.ids import Kind
 from graph.types.long_texts import long_text, truncated
 from graph.types.node import Node
+from graph.types.pagination import Connection
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLog
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words

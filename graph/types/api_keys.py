@@ -6,11 +6,11 @@ from typing import Any
 
 import strawberry
 
-from db.api_keys import ApiKeyRow
-from graph.ids import Kind
-from graph.pagination import Connection
+from db.access.api_keys import ApiKeyRow
 from graph.types.fields import numbered_id, resolved
+from graph.types.ids import Kind
 from graph.types.node import Node
+from graph.types.pagination import Connection
 from graph.types.statuses import described
 from graph.types.viewer import Role
 

@@ -7,15 +7,15 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from db.audit_log import AuditFilter as Wanted
-from db.audit_log import AuditRow
-from graph.bounds import FORMED
+from db.access.audit_log import AuditFilter as Wanted
+from db.access.audit_log import AuditRow
 from graph.context import Info
-from graph.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
-from graph.pagination import Connection
+from graph.types.bounds import FORMED
 from graph.types.fields import numbered_id, resolved
+from graph.types.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
 from graph.types.long_texts import long_json, truncated
 from graph.types.node import Node
+from graph.types.pagination import Connection
 from graph.types.ranges import TimeRange, time_range
 
 _TYPED = frozenset(Kind)

@@ -7,24 +7,24 @@ from typing import Annotated, Any
 
 import strawberry
 
-from db.batches import BatchFilter as Wanted
-from db.batches import BatchRow
-from db.keyset import Page
+from db.jobs.batches import BatchFilter as Wanted
+from db.jobs.batches import BatchRow
+from db.sql.keyset import Page
 from graph.context import Info
-from graph.ids import Kind, print_id
-from graph.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
-from graph.scalars import BigInt
 from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
+from graph.types.ids import Kind, print_id
 from graph.types.node import Node
+from graph.types.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
 from graph.types.ranges import TimeRange, time_range
+from graph.types.scalars import BigInt
 from graph.types.statuses import BatchStatus, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
-from resolvers import batches as batch_cases
-from resolvers.batches import spending_of
-from resolvers.costs import Cost, costs_of_batches
-from resolvers.estimates import cost_range, estimated_cost, tokens_range
-from resolvers.spending import Verdict
+from resolvers.budgets.spending import Verdict
+from resolvers.jobs import batches as batch_cases
+from resolvers.jobs.batches import spending_of
+from resolvers.usage.costs import Cost, costs_of_batches
+from resolvers.usage.estimates import cost_range, estimated_cost, tokens_range
 
 
 @strawberry.type(description="What the calls of one app in a batch would cost.")
@@ -97,7 +97,7 @@ def _app(app: dict[str, Any]) -> AppEstimate:
     " of what the history has not seen, such as a new prompt, it knows nothing."
 )
 class TokenRange:
-    """Resolved from `resolvers.estimates.tokens_range`."""
+    """Resolved from `resolvers.usage.estimates.tokens_range`."""
 
     low: BigInt = strawberry.field(description="In about 1 of 10 cases it is fewer tokens.")
     high: BigInt = strawberry.field(description="In about 1 of 10 cases it is more tokens.")
@@ -105,7 +105,7 @@ class TokenRange:
 
 @strawberry.type(description="As TokenRange, in money.")
 class CostRange:
-    """Resolved from `resolvers.estimates.cost_range`."""
+    """Resolved from `resolvers.usage.estimates.cost_range`."""
 
     low: Decimal = strawberry.field(description="In about 1 of 10 cases it costs less.")
     high: Decimal = strawberry.field(description="In about 1 of 10 cases it costs more.")
@@ -151,7 +151,7 @@ async def _jobs(
 
 @strawberry.type(description="How far a batch has come. It counts jobs, one per app and member.")
 class BatchProgress:
-    """Resolved from `resolvers.batches.BatchProgress`."""
+    """Resolved from `resolvers.jobs.batches.BatchProgress`."""
 
     total: int = strawberry.field(description="How many jobs it has.")
     pending: int = strawberry.field(description="How many wait.")

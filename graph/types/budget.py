@@ -5,14 +5,14 @@ from decimal import Decimal
 
 import strawberry
 
-from graph.scalars import BigInt
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
 from graph.types.fields import resolved
+from graph.types.scalars import BigInt
 
 
 @strawberry.type(description="The tokens of one period against their limit.")
 class PeriodBudget:
-    """Resolved from `resolvers.budget.PeriodBudget`."""
+    """Resolved from `resolvers.usage.token_budget.PeriodBudget`."""
 
     used: BigInt = strawberry.field(description="Tokens of every run made in the period so far.")
     limit: BigInt = strawberry.field(description="Tokens that the period may use.")
@@ -27,7 +27,7 @@ class PeriodBudget:
 
 @strawberry.type(description="Tokens used today and this month, counted as the dashboard counts them.")
 class Budget:
-    """Resolved from `resolvers.budget.Budget`."""
+    """Resolved from `resolvers.usage.token_budget.Budget`."""
 
     time_zone: str = strawberry.field(description="The IANA zone whose days and months these are.")
     daily: PeriodBudget = strawberry.field(description="Today.")

@@ -8,19 +8,19 @@ from typing import Any
 
 import strawberry
 
-from db.budget import BudgetRow
-from db.budget_events import BudgetEventRow
+from db.budgets.budget_events import BudgetEventRow
+from db.budgets.budgets import BudgetRow
 from graph.context import Info
-from graph.ids import Kind, print_id
-from graph.pagination import Connection
-from graph.scalars import BigInt
 from graph.types.costs import COST, UNPRICED_CALLS, cost_of_runs
 from graph.types.fields import resolved
+from graph.types.ids import Kind, print_id
 from graph.types.node import Node
+from graph.types.pagination import Connection
+from graph.types.scalars import BigInt
 from graph.types.statuses import described
-from resolvers import budgets as cases
-from resolvers import spending
-from resolvers.standing import Standing
+from resolvers.budgets import budgets as cases
+from resolvers.budgets import spending
+from resolvers.budgets.standing import Standing
 
 
 @strawberry.enum(description="What a budget is counted over.")
@@ -33,7 +33,7 @@ class BudgetPeriod(Enum):
 
 @strawberry.enum(description="How a budget stands.")
 class BudgetState(Enum):
-    """Words of `resolvers.standing.State`."""
+    """Words of `resolvers.budgets.standing.State`."""
 
     OK = described("ok", "Below its limits.")
     WARNING = described("warning", "Above its soft limit. Nothing is refused.")

@@ -6,17 +6,17 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
-from db.cache import CacheEntryRow, CacheResultRow
-from db.cache import CacheFilter as Wanted
+from db.runs.cache import CacheEntryRow, CacheResultRow
+from db.runs.cache import CacheFilter as Wanted
+from graph.auth.permissions import ReadsTexts
 from graph.context import Info
-from graph.ids import Kind
-from graph.pagination import Connection
-from graph.permissions import ReadsTexts
-from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
+from graph.types.ids import Kind
 from graph.types.long_texts import CUT_JSON, TRUNCATED, WEIGHT, is_asked_by_id, json_value
 from graph.types.node import Node
+from graph.types.pagination import Connection
 from graph.types.ranges import TimeRange, time_range
+from graph.types.scalars import BigInt
 from graph.types.statuses import CacheStatus, status_of, words
 
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import strawberry
 
 from graph.context import Info
-from graph.scalars import BigInt
-from resolvers.costs import Cost, Runs, costs_of_runs
+from graph.types.scalars import BigInt
+from resolvers.usage.costs import Cost, Runs, costs_of_runs
 
 COST = (
     "What the runs of known cost have cost together, by today's prices; null where the cost of none is known."

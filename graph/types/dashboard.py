@@ -7,18 +7,18 @@ from typing import Annotated
 
 import strawberry
 
-from db.alerts import AlertRow
-from db.dashboard import LatestRunRow
+from db.runs.alerts import AlertRow
+from db.usage.dashboard import LatestRunRow
 from graph.context import Info
 from graph.errors import ApiError, ErrorCode
-from graph.scalars import BigInt
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
 from graph.types.fields import STATEMENT, resolved, surely_selects
+from graph.types.scalars import BigInt
 from graph.types.statuses import RunStatus, status_of
-from resolvers import budget as budget_cases
-from resolvers import dashboard as cases
+from resolvers.usage import dashboard as cases
+from resolvers.usage import token_budget as budget_cases
 
 MAX_DAYS = 90
 # What a list of apps counts as in a query's cost; there is no bound to their number.
@@ -37,7 +37,7 @@ def _count_status_text(root: strawberry.Parent[cases.StatusCount]) -> str:
 
 @strawberry.type(description="How many runs have a status.")
 class StatusCount:
-    """Resolved from `resolvers.dashboard.StatusCount`."""
+    """Resolved from `resolvers.usage.dashboard.StatusCount`."""
 
     status: RunStatus = resolved(_count_status, "The status.")
     status_text: str = resolved(_count_status_text, "The status as it is stored.")
@@ -64,7 +64,7 @@ def _latency(root: strawberry.Parent[cases.Today]) -> Awaitable[cases.Percentile
 
 @strawberry.type(description="The runs created since midnight.")
 class Today:
-    """Resolved from `resolvers.dashboard.Today`."""
+    """Resolved from `resolvers.usage.dashboard.Today`."""
 
     calls: BigInt = strawberry.field(description="How many runs there were, finished or not.")
     tokens: BigInt = strawberry.field(description="Tokens of all of them.")
@@ -84,7 +84,7 @@ class Today:
 
 @strawberry.type(description="The runs created on one day.")
 class TrendDay:
-    """Resolved from `resolvers.dashboard.TrendDay`."""
+    """Resolved from `resolvers.usage.dashboard.TrendDay`."""
 
     date: datetime.date = strawberry.field(description="The day, in the dashboard's time zone.")
     calls: BigInt = strawberry.field(description="How many runs there were; 0 on a day without any.")
@@ -114,7 +114,7 @@ def _last_call_at(root: strawberry.Parent[LatestRunRow]) -> datetime.datetime:
 
 @strawberry.type(description="How many of the calls were an app's.")
 class AppShare:
-    """Resolved from `resolvers.dashboard.AppShare`."""
+    """Resolved from `resolvers.usage.dashboard.AppShare`."""
 
     app_type: str = strawberry.field(description="The app.")
     count: BigInt = resolved(_share_count, "How many runs of it there were.")
@@ -174,7 +174,7 @@ def _checked_days(days: int) -> int:
 
 @strawberry.type(description="What an operator looks at first. Each block is read only when it is selected.")
 class Dashboard:
-    """Resolved from a `resolvers.dashboard.Dashboard`."""
+    """Resolved from a `resolvers.usage.dashboard.Dashboard`."""
 
     site_id: strawberry.ID | None = strawberry.field(
         description="The site it shows; null for all that you may see."

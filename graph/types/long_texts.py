@@ -8,7 +8,7 @@ from typing import Any, cast
 import strawberry
 
 from graph.context import Info
-from graph.replies import encode
+from graph.encoding import encode
 from graph.types.fields import resolved
 
 WEIGHT = 10

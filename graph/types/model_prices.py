@@ -6,11 +6,11 @@ from typing import Any
 
 import strawberry
 
-from db.model_prices import ModelPriceRow
-from graph.ids import Kind, print_id
-from graph.pagination import Connection
+from db.usage.model_prices import ModelPriceRow
 from graph.types.fields import resolved
+from graph.types.ids import Kind, print_id
 from graph.types.node import Node
+from graph.types.pagination import Connection
 
 
 def _id(root: strawberry.Parent[ModelPriceRow]) -> strawberry.ID:

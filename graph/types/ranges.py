@@ -5,7 +5,7 @@ from datetime import datetime
 import strawberry
 
 from graph.context import Context
-from graph.scalars import BigInt
+from graph.types.scalars import BigInt
 
 
 @strawberry.input(description="A range of whole numbers; both ends belong to it.")

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from db.run_logs import EVERY_RUN, RunLogRow, RunTextRow
-from db.run_logs import RunLogFilter as Wanted
-from db.trigger_jobs import TriggerJobRow
+from db.jobs.trigger_jobs import TriggerJobRow
+from db.runs.run_logs import EVERY_RUN, RunLogRow, RunTextRow
+from db.runs.run_logs import RunLogFilter as Wanted
+from graph.auth.permissions import ReadsTexts
 from graph.context import Info
 from graph.errors import ApiError, ErrorCode
-from graph.ids import Kind
-from graph.pagination import Connection
-from graph.permissions import ReadsTexts
-from graph.scalars import BigInt
 from graph.types.fields import numbered_id, resolved
+from graph.types.ids import Kind
 from graph.types.long_texts import CUT, TRUNCATED, WEIGHT, is_asked_by_id, long_text, truncated
 from graph.types.node import Node
+from graph.types.pagination import Connection
 from graph.types.ranges import BigIntRange, IntRange, TimeRange, time_range
+from graph.types.scalars import BigInt
 from graph.types.statuses import AlertStatus, RunStatus, status_of, words
-from resolvers.alerts import ALERT_RUN_STATUSES
-from resolvers.model_prices import cost_of, prices_of_models
+from resolvers.runs.alerts import ALERT_RUN_STATUSES
+from resolvers.usage.model_prices import cost_of, prices_of_models
 
 if TYPE_CHECKING:
     from graph.types.trigger_jobs import TriggerJob

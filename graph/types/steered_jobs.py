@@ -6,20 +6,20 @@ from typing import Any
 
 import strawberry
 
-from db.trigger_jobs import TriggerJobRow
+from db.jobs.trigger_jobs import TriggerJobRow
 from graph.context import Info
-from graph.ids import Kind, print_id
-from graph.refusals import Conflict, NotFound, Refusal
-from graph.scalars import BigInt
 from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
+from graph.types.ids import Kind, print_id
+from graph.types.refusals import Conflict, NotFound, Refusal
+from graph.types.scalars import BigInt
 from graph.types.trigger_jobs import TriggerJob
-from resolvers.cancellations import CancelledJobs as CancelledJobsRow
-from resolvers.failures import FailedJobs as FailedJobsRow
-from resolvers.retries import RetriedJobs as RetriedJobsRow
-from resolvers.selection import DEFAULT_JOBS, SAMPLE, SteeredJobs
-from resolvers.selection import JobOutcome as JobOutcomeRow
-from resolvers.spending import Verdict
+from resolvers.budgets.spending import Verdict
+from resolvers.jobs.cancellations import CancelledJobs as CancelledJobsRow
+from resolvers.jobs.failures import FailedJobs as FailedJobsRow
+from resolvers.jobs.retries import RetriedJobs as RetriedJobsRow
+from resolvers.jobs.selection import DEFAULT_JOBS, SAMPLE, SteeredJobs
+from resolvers.jobs.selection import JobOutcome as JobOutcomeRow
 
 _REFUSALS: dict[str, type[NotFound | Conflict]] = {"NOT_FOUND": NotFound, "CONFLICT": Conflict}
 
@@ -38,7 +38,7 @@ def _refusal(root: strawberry.Parent[JobOutcomeRow]) -> Refusal | None:
 
 @strawberry.type(description="What became of one job of many.")
 class JobOutcome:
-    """Resolved from a `resolvers.selection.JobOutcome`."""
+    """Resolved from a `resolvers.jobs.selection.JobOutcome`."""
 
     job_id: strawberry.ID = resolved(_job_id, "The job that was meant.")
     job: TriggerJob | None = resolved(
@@ -83,7 +83,7 @@ _SAMPLE = f"The first of the jobs that are meant, {SAMPLE} at most."
 
 @strawberry.type(description="Jobs that were to be run again.")
 class RetriedJobs:
-    """The success of retryJobs; resolved from a `resolvers.retries.RetriedJobs`."""
+    """The success of retryJobs; resolved from a `resolvers.jobs.retries.RetriedJobs`."""
 
     dry_run: bool = resolved(_dry_run, _DRY_RUN)
     matched: BigInt = resolved(_matched, _MATCHED)
@@ -104,7 +104,7 @@ class RetriedJobs:
 
 @strawberry.type(description="Jobs that were to be stopped.")
 class CancelledJobs:
-    """The success of cancelJobs; resolved from a `resolvers.cancellations.CancelledJobs`."""
+    """The success of cancelJobs; resolved from a `resolvers.jobs.cancellations.CancelledJobs`."""
 
     dry_run: bool = resolved(_dry_run, _DRY_RUN)
     matched: BigInt = resolved(_matched, _MATCHED)
@@ -122,7 +122,7 @@ class CancelledJobs:
 
 @strawberry.type(description="Jobs that were to be ended as failed.")
 class FailedJobs:
-    """The success of failJobs; resolved from a `resolvers.failures.FailedJobs`."""
+    """The success of failJobs; resolved from a `resolvers.jobs.failures.FailedJobs`."""
 
     dry_run: bool = resolved(_dry_run, _DRY_RUN)
     matched: BigInt = resolved(_matched, _MATCHED)

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from strawberry.scalars import JSON
 
-from db.batches import BatchRow
-from db.circuits import CircuitWaitRow
-from db.keyset import Page
+from db.budgets.reservations import ReservationRow
+from db.jobs.batches import BatchRow
+from db.jobs.trigger_jobs import TriggerJobFilter as Wanted
+from db.jobs.trigger_jobs import TriggerJobRow
 from db.loaders import CountKey, Loader
-from db.reservations import ReservationRow
-from db.run_logs import RunLogRow
-from db.trigger_jobs import TriggerJobFilter as Wanted
-from db.trigger_jobs import TriggerJobRow
+from db.runs.run_logs import RunLogRow
+from db.sql.keyset import Page
+from db.worker.circuits import CircuitWaitRow
 from graph.context import Context, Info
-from graph.ids import Kind
-from graph.pagination import (
+from graph.types.budgets import BudgetState, verdict_on
+from graph.types.fields import STATEMENT, numbered_id, resolved
+from graph.types.ids import Kind
+from graph.types.long_texts import long_json, long_text, truncated
+from graph.types.node import Node
+from graph.types.pagination import (
     After,
     Before,
     Connection,
@@ -26,18 +30,14 @@ from graph.pagination import (
     Last,
     page_request,
 )
-from graph.scalars import BigInt
-from graph.types.budgets import BudgetState, verdict_on
-from graph.types.fields import STATEMENT, numbered_id, resolved
-from graph.types.long_texts import long_json, long_text, truncated
-from graph.types.node import Node
 from graph.types.ranges import TimeRange, time_range
 from graph.types.run_logs import RunLogConnection
+from graph.types.scalars import BigInt
 from graph.types.statuses import JobStatus, status_of, words
-from resolvers import trigger_jobs as job_cases
-from resolvers.chains import apps_of
+from resolvers.budgets.spending import Spending
+from resolvers.jobs import trigger_jobs as job_cases
+from resolvers.jobs.chains import apps_of
 from resolvers.periods import midnight, today
-from resolvers.spending import Spending
 
 if TYPE_CHECKING:
     from graph.types.batches import Batch

@@ -6,12 +6,12 @@ import strawberry
 
 from graph.types.fields import resolved
 from graph.types.statuses import described
-from resolvers import callers
+from resolvers.access import callers
 
 
 @strawberry.enum(description="What a caller may do; each role may do what those before it may.")
 class Role(Enum):
-    """The roles of `resolvers.callers.Role`."""
+    """The roles of `resolvers.access.callers.Role`."""
 
     VIEWER = described("viewer", "Reads.")
     OPERATOR = described(

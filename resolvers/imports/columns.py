@@ -15,13 +15,13 @@ from uuid import UUID
 
 import orjson
 
-from db.import_statements import TargetColumn
+from db.imports.statements import TargetColumn
 from resolvers.imports.escapes import shown
 from resolvers.imports.numbers import NumberFormat
 from resolvers.imports.times import TimeFormat
 from resolvers.imports.vocabulary import WORDS, Words
 from resolvers.names import MAX_NAME
-from resolvers.run_bounds import LATENCY_TEXT, MAX_LATENCY_MS, MAX_TOKENS, TOKENS_TEXT
+from resolvers.runs.run_bounds import LATENCY_TEXT, MAX_LATENCY_MS, MAX_TOKENS, TOKENS_TEXT
 
 Cell = TypeVar("Cell")
 Reasons = dict[int, str]

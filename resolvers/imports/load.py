@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from db.imports import RepeatedId, RowsRefused, RunLogImport, open_import
+from db.imports.load import RepeatedId, RowsRefused, RunLogImport, open_import
 from resolvers.imports.batches import BadRow, Reader
 from resolvers.imports.columns import Formats
 from resolvers.imports.csv_rows import CsvReader, delimiter_of
@@ -23,7 +23,7 @@ from resolvers.imports.rows import check_batch, encode_rows
 from resolvers.imports.streams import OpenFile, open_file
 from resolvers.imports.times import TimeFormat
 from resolvers.imports.vocabulary import told_unused
-from resolvers.run_bounds import EARLIEST, MAX_AHEAD, MAX_LATENCY_MS
+from resolvers.runs.run_bounds import EARLIEST, MAX_AHEAD, MAX_LATENCY_MS
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage (reading, loading), and how far it is, of how much (0 where nobody knows)."""
@@ -85,7 +85,7 @@ def import_run_logs(
     follows from the other two.
 
     Raises ImportUsageError for a wrong file, column or value; ImportFailed for an empty or damaged file;
-    db.errors.Unavailable where the database is gone. Nothing is loaded then.
+    db.postgres.errors.Unavailable where the database is gone. Nothing is loaded then.
     """
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     with open_file(file) as source, open_import(dsn) as loading:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db.import_statements import DERIVED, TargetColumn
+from db.imports.statements import DERIVED, TargetColumn
 from resolvers.imports.columns import LATENCY, ColumnCheck, Formats, Reasons
 from resolvers.imports.errors import ImportUsageError
 from resolvers.imports.escapes import cut, listed, printable, shown

@@ -11,7 +11,7 @@ from typing import Any
 from resolvers.imports.batches import BadRow, Batch
 from resolvers.imports.columns import Reasons
 from resolvers.imports.plan import TIMES, Plan
-from resolvers.run_bounds import MAX_TOKENS, TOKENS_TEXT
+from resolvers.runs.run_bounds import MAX_TOKENS, TOKENS_TEXT
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 

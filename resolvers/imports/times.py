@@ -14,7 +14,7 @@ from resolvers.errors import InvalidInput
 from resolvers.imports.errors import ImportUsageError
 from resolvers.imports.escapes import shown
 from resolvers.periods import time_zone
-from resolvers.run_bounds import EARLIEST, MAX_AHEAD
+from resolvers.runs.run_bounds import EARLIEST, MAX_AHEAD
 
 UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 SPREADSHEET = "spreadsheet"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from resolvers.imports.errors import ImportUsageError
 from resolvers.imports.escapes import shown
-from resolvers.run_logs import FINISHED
+from resolvers.runs.run_logs import FINISHED
 
 WORDS: dict[str, tuple[str, ...]] = {
     "status": ("pending", "running", *FINISHED),

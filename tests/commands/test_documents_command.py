@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.config import SettingsError, load_settings
-from graph.documents import document_hash
+from graph.documents.store import document_hash
+from graph.settings.config import SettingsError, load_settings
 from tests.conftest import Api
 
 KNOWN = "{ viewer { name } }"

@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from graph.import_command import import_runs, split_pairs, split_words
+from graph.cli.import_report import import_runs
+from graph.cli.imports import split_pairs, split_words
 from resolvers.imports.errors import ImportUsageError
 from resolvers.imports.options import ImportOptions
 
@@ -235,9 +236,9 @@ def test_killed_in_the_middle_it_leaves_nothing_and_can_be_tried_again(dsn: str,
 
 # What a process says of itself: the system's own count of a child begins with the size of its parent.
 _IMPORT_AND_TELL_MEMORY = """
-import atexit, graph.cli
+import atexit, graph.cli.main
 atexit.register(lambda: print(open('/proc/self/status').read()))
-graph.cli.main()
+graph.cli.main.main()
 """
 
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from graph.cli import CommandError, app
+from graph.cli.main import app
+from graph.cli.stores import CommandError
 from tests.conftest import Api, Store
 
 Run = Callable[..., Result]

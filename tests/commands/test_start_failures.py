@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from graph.config import SettingsError, load_settings, unknown_variables
-from graph.misspelt import misspelt
+from graph.settings.config import SettingsError, load_settings, unknown_variables
+from graph.settings.misspelt import misspelt
 
 COMMANDS = (("migrate",), ("serve", "--port", "0"), ("worker",), ("check",), ("key", "list"))
 

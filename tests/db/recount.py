@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from db import rollups
-from db.connection import Connection
-from db.model_usage import batch_usage, model_usage
-from db.scope import EVERY_SITE, Scope, SiteStatement
+from db.postgres.connection import Connection
+from db.sql.scope import EVERY_SITE, Scope, SiteStatement
+from db.usage import rollups
+from db.usage.model_usage import batch_usage, model_usage
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 from tests.db.adopted import VARIANTS
 from tests.mutations.test_ack_alert import ACK_ALERT

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.connection import Connection
-from db.migrate import apply_migrations
-from resolvers.budget_events import tell_thresholds
+from db.migrations.runner import apply_migrations
+from db.postgres.connection import Connection
+from resolvers.budgets.budget_events import tell_thresholds
 from tests.conftest import Api, Store
 from tests.db.adopted import VARIANTS
 from tests.db.recount import BOUNDS, check, connect, fold, in_utc, rebuild

@@ -11,15 +11,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db import migrate
-from db.former_migrations import FORMER_MIGRATIONS
-from db.migrate import MigrationError, apply_migrations, known_migrations
+from db.migrations import runner as migrate
+from db.migrations.former import FORMER_MIGRATIONS
+from db.migrations.runner import MigrationError, apply_migrations, known_migrations
 from tests.db.adopted import KINDS
 from tests.db.catalog import catalog
 from tests.db.recount import BOUNDS, add_run, check, connect, fold, in_utc, write_at_random
 
 FORMER = Path(__file__).parent / "former"
-FUNCTIONS = Path(migrate.__file__).with_name("functions")
+FUNCTIONS = Path(migrate.__file__).parents[1] / "functions"
 BASELINE = "0009"
 LEDGER = "INSERT INTO runglass.migrations (number, name, checksum) VALUES (%s, %s, %s)"
 
@@ -60,7 +60,7 @@ def but_for(names: set[str], lines: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_baseline_makes_what_the_former_files_made(kind: str, empty_dsn: str, tmp_path: Path) -> None:
-    for file in Path(migrate.__file__).with_name("migrations").glob("*.sql"):
+    for file in Path(migrate.__file__).parent.glob("*.sql"):
         # The triggers of the former files are made by the one after the baseline that counts.
         if file.name[:4] <= BASELINE or file.stem.endswith("_counting"):
             shutil.copy(file, tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.connection import MAX_PREPARED, Connection, Read
+from db.postgres.connection import MAX_PREPARED, Connection, Read
 
 PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 

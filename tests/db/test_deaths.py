@@ -16,12 +16,13 @@ import psycopg
 import pytest
 import uvloop
 
-from db import embedded, notices
-from db.connection import Connection, unhurried
-from db.errors import Unavailable
-from db.migrate import apply_migrations
-from db.notices import watch
-from db.pool import Database, PoolSettings
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
+from db.postgres import notices
+from db.postgres.connection import Connection, unhurried
+from db.postgres.errors import Unavailable
+from db.postgres.notices import watch
+from db.postgres.pool import Database, PoolSettings
 from tests.conftest import Store, signed_in
 from tests.serving import serving
 from tests.test_loaders import until

@@ -7,8 +7,8 @@ import asyncio
 import psycopg
 import pytest
 
-from db.errors import Unavailable
-from resolvers.demo import DemoSummary, load_demo
+from db.postgres.errors import Unavailable
+from resolvers.demo.load import DemoSummary, load_demo
 
 COUNTS = """
 SELECT (SELECT count(*) FROM biz.ai_run_logs), (SELECT count(*) FROM biz.ai_trigger_jobs),

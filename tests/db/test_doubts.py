@@ -9,12 +9,18 @@ import psycopg
 import pytest
 
 from bench.adoption import differences
-from db.connection import Connection
-from db.migrate import apply_migrations
-from db.pool import Database, PoolSettings
-from db.rollup_checks import count_days_in_doubt, list_doubts, notice_tables, sample_days, uncounted_tables
-from resolvers.checks import check_store
-from resolvers.maintenance import keep_up_once, rebuild_rollups
+from db.migrations.runner import apply_migrations
+from db.postgres.connection import Connection
+from db.postgres.pool import Database, PoolSettings
+from db.usage.rollup_checks import (
+    count_days_in_doubt,
+    list_doubts,
+    notice_tables,
+    sample_days,
+    uncounted_tables,
+)
+from resolvers.worker.checks import check_store
+from resolvers.worker.maintenance import keep_up_once, rebuild_rollups
 from tests.db.adopted import KINDS
 from tests.db.line_of_time import make, rows
 from tests.db.recount import NOW, add_run, check, connect, fold, in_utc

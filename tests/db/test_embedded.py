@@ -16,7 +16,7 @@ from typing import Any, Self
 import psycopg
 import pytest
 
-from db import embedded
+from db.embedded import server as embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE_PACKAGES = Path(psycopg.__file__).parents[1]
@@ -27,7 +27,8 @@ needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root can become anothe
 USER = """
 import json, logging, sys
 from pathlib import Path
-from db import embedded, embedded_place
+from db.embedded import server as embedded
+from db.embedded import place as embedded_place
 
 options = json.loads(sys.argv[1])
 embedded.exit_on_termination()
@@ -127,7 +128,7 @@ def _public_python() -> str:
         with contextlib.suppress(OSError):
             search = f"{ROOT}{os.pathsep}{SITE_PACKAGES}"
             tried = subprocess.run(
-                [python, "-c", "import db.embedded"],
+                [python, "-c", "import db.embedded.server"],
                 env={"PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"},
                 cwd="/",
                 user=NOBODY,

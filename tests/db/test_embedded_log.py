@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db import embedded, embedded_log
+from db.embedded import log as embedded_log
+from db.embedded import server as embedded
 
 SECRET = "geheim-4711"
 

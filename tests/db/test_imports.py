@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from db import imports
-from db.errors import Unavailable
+from db.imports import load as imports
+from db.postgres.errors import Unavailable
 from resolvers.imports.errors import ImportFailed, ImportUsageError
 from resolvers.imports.load import ImportReport, import_run_logs
 from resolvers.imports.options import ImportOptions

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from psycopg.pq import TransactionStatus
 
-from db.connection import Connection, Read
-from db.pool import Database, PoolSettings
+from db.postgres.connection import Connection, Read
+from db.postgres.pool import Database, PoolSettings
 from tests.test_loaders import until
 
 SIZE = 2

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from db import migrate
-from db.errors import Unavailable
-from db.migrate import MigrationError, apply_migrations, known_migrations
+from db.migrations import runner as migrate
+from db.migrations.runner import MigrationError, apply_migrations, known_migrations
+from db.postgres.errors import Unavailable
 from tests.conftest import Store
 
 LEDGER = "SELECT number, name, checksum, applied_at FROM runglass.migrations ORDER BY number"
@@ -80,7 +80,7 @@ def test_a_database_of_a_newer_version_is_served_and_not_migrated(
 ) -> None:
     apply(empty_dsn, folder)
     (folder / "0002_second.sql").unlink()
-    caplog.set_level("INFO", "db.migrate")
+    caplog.set_level("INFO", "db.migrations.runner")
 
     assert apply(empty_dsn, folder) == []
 
@@ -130,7 +130,7 @@ def test_who_waits_for_another_process_says_for_whom(
             said.set()
 
     handler = Said()
-    logging.getLogger("db.migration_lock").addHandler(handler)
+    logging.getLogger("db.migrations.lock").addHandler(handler)
     try:
         with psycopg.connect(empty_dsn) as other, ThreadPoolExecutor() as executor:
             # As a version from before this one does: the lock of a session.
@@ -144,7 +144,7 @@ def test_who_waits_for_another_process_says_for_whom(
             (line,) = caplog.messages
             assert f"waiting for another process that migrates: process {other.info.backend_pid} of " in line
     finally:
-        logging.getLogger("db.migration_lock").removeHandler(handler)
+        logging.getLogger("db.migrations.lock").removeHandler(handler)
     left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
     assert rows(empty_dsn, left) == [(0,)]
 
@@ -170,7 +170,7 @@ def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
 
 APPLY = """
 import asyncio, pathlib, sys
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 print(len(asyncio.run(apply_migrations(sys.argv[1], folder=pathlib.Path(sys.argv[2])))))
 """
 

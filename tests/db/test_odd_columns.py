@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from db.migrate import MigrationError, apply_migrations
-from db.pool import PoolSettings
-from resolvers.checks import check_store
+from db.migrations.runner import MigrationError, apply_migrations
+from db.postgres.pool import PoolSettings
+from resolvers.worker.checks import check_store
 from tests.conftest import Api, Store
 from tests.mutations.test_confirm_batch import confirm
 from tests.mutations.test_estimate_batch import estimate

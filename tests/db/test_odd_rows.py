@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 from tests.mutations.test_record_runs import record, report
 from tests.queries.test_dashboard import DASHBOARD

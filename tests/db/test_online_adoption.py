@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from bench.adoption import TABLE, Writer, differences, fill
-from db import online
-from db.migrate import MigrationError, apply_migrations, known_migrations
-from db.online import Statement, statements_of
+from db.migrations import online
+from db.migrations.online import Statement, statements_of
+from db.migrations.runner import MigrationError, apply_migrations, known_migrations
 from tests.conftest import Store
 from tests.db.adopted import KINDS
 from tests.db.catalog import catalog
@@ -66,7 +66,7 @@ def test_it_may_be_killed_at_any_statement_and_run_again(empty_dsn: str, reposit
 KILLED = """
 import asyncio, os, sys
 import psycopg
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 
 dsn, left = sys.argv[1], int(sys.argv[2])
 send = psycopg.AsyncConnection.execute

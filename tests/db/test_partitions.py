@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.db.adopted import KINDS, PARTITIONED
 from tests.db.line_of_time import (
     COVERED,

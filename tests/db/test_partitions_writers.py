@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from threading import Event
 
-from db.connection import Connection
-from db.partitions import make_partitions_ahead
+from db.postgres.connection import Connection
+from db.runs.partitions import make_partitions_ahead
 from tests.db.line_of_time import MOMENTS, YEARS, assert_whole, make, rows
 from tests.db.recount import add_run, check, connect
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from db import embedded
-from db.migrate import apply_migrations
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 from tests.mutations.test_retry_job import RETRY_JOB
 from tests.test_loaders import STATEMENTS, WAITING, until

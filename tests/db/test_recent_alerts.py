@@ -8,9 +8,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from db.alerts import recent_alerts
-from db.connection import Connection
-from db.scope import EVERY_SITE, Scope
+from db.postgres.connection import Connection
+from db.runs.alerts import recent_alerts
+from db.sql.scope import EVERY_SITE, Scope
 from tests.db.recount import NOW, add_run, connect
 
 STATES = (None, "pending", "acknowledged", "ignored", "odd")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from db.pool import Database
-from db.repeats import Repeats
-from resolvers.maintenance import keep_up
+from db.postgres.pool import Database
+from db.postgres.repeats import Repeats
+from resolvers.worker.maintenance import keep_up
 from tests.conftest import Api, Store
 from tests.db.test_pool import iter_answers
 from tests.mutations.test_retry_job import RETRY_JOB
@@ -133,7 +133,7 @@ def test_upkeep_of_a_read_only_database_is_one_line(dsn: str, store: Store) -> N
 
     async def keep_up_until_told() -> list[logging.LogRecord]:
         said = Said()
-        logging.getLogger("resolvers.maintenance").addHandler(said)
+        logging.getLogger("resolvers.worker.maintenance").addHandler(said)
         database = Database(dsn)
         await database.open()
         task = asyncio.create_task(keep_up(database))
@@ -141,7 +141,7 @@ def test_upkeep_of_a_read_only_database_is_one_line(dsn: str, store: Store) -> N
         task.cancel()
         await asyncio.wait({task})
         await database.close()
-        logging.getLogger("resolvers.maintenance").removeHandler(said)
+        logging.getLogger("resolvers.worker.maintenance").removeHandler(said)
         return said.records
 
     (record,) = asyncio.run(keep_up_until_told())

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import rollups
-from db.connection import Connection
-from db.model_usage import SUM_MODELS_BY_APP, SUM_MODELS_BY_PERIOD, model_usage
-from db.ranges import ranges
-from db.rollups import SUM_LATENCY_BINS, SUM_USAGE_BY_APP, SUM_USAGE_BY_PERIOD, RollUpStatement
-from db.scope import EVERY_SITE, Scope
+from db.postgres.connection import Connection
+from db.sql.scope import EVERY_SITE, Scope
+from db.usage import rollups
+from db.usage.model_usage import SUM_MODELS_BY_APP, SUM_MODELS_BY_PERIOD, model_usage
+from db.usage.ranges import ranges
+from db.usage.rollups import SUM_LATENCY_BINS, SUM_USAGE_BY_APP, SUM_USAGE_BY_PERIOD, RollUpStatement
 from tests.db.recount import (
     NOW,
     add_batches,

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import rollups
-from db.connection import Connection
-from db.scope import EVERY_SITE
+from db.postgres.connection import Connection
+from db.sql.scope import EVERY_SITE
+from db.usage import rollups
 from tests.db.recount import (
     BOUNDS,
     JOBS,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from db.connection import Connection
-from db.migrate import apply_migrations
-from db.scope import EVERY_SITE, Scope
+from db.migrations.runner import apply_migrations
+from db.postgres.connection import Connection
+from db.sql.scope import EVERY_SITE, Scope
 from tests.db.recount import (
     BOUNDS,
     NOW,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from db.errors import Unavailable
-from db.pool import Database, PoolSettings
-from db.shares import Shares
-from graph.config import Settings
+from db.postgres.errors import Unavailable
+from db.postgres.pool import Database, PoolSettings
+from db.postgres.shares import Shares
+from graph.settings.config import Settings
 from tests.conftest import Api, Store
 from tests.test_loaders import WAITING, until
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from db.migrate import MigrationError, apply_migrations
+from db.migrations.runner import MigrationError, apply_migrations
 from resolvers.imports.load import import_run_logs
 from resolvers.imports.options import ImportOptions
 from tests.conftest import Api, Store

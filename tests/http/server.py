@@ -22,12 +22,12 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Route
 from strawberry.scalars import JSON
 
-from graph.bodies import BodyLimits
 from graph.errors import ApiError, ErrorCode, ErrorFormatter
-from graph.execution import Engine
-from graph.http import GraphQLEndpoint
-from graph.limits import Limits
-from graph.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
+from graph.execution.engine import Engine
+from graph.execution.limits import Limits
+from graph.http.bodies import BodyLimits
+from graph.http.endpoint import GraphQLEndpoint
+from graph.http.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
 from tests.http.sockets import connected, request
 
 ROOT = Path(__file__).parent.parent.parent

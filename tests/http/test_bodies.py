@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from graph.bodies import BodyLimits
+from graph.http.bodies import BodyLimits
 from tests.conftest import Api
 from tests.http.server import build_app, code_of, send
 from tests.http.sockets import Connection, connected, status_by_urllib

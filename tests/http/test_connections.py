@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from graph.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig, protocol_options
+from graph.http.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig, protocol_options
 
 IDLE_SECONDS = 1
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 from starlette.requests import HTTPConnection
 
-from graph.bodies import BodyLimits
-from graph.limits import Limits
-from graph.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig
+from graph.execution.limits import Limits
+from graph.http.bodies import BodyLimits
+from graph.http.uvicorn_adapter import ConnectionLimits, HttpProtocol, ServerConfig
 from tests.http.server import Context, build_app, build_engine, code_of, send
 
 BODY = b'{"query":"{ a: hang b: hang plainJobs { id } }"}'

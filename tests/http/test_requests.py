@@ -8,8 +8,8 @@ import pytest
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse
 
-from graph.bodies import BodyLimits
 from graph.errors import ApiError, ErrorCode
+from graph.http.bodies import BodyLimits
 from tests.http.server import Context, build_app, code_of, send
 
 NEW = "application/graphql-response+json"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from graph.app import create_app
-from graph.config import Settings
+from graph.settings.config import Settings
 from tests.conftest import Api
 
 PATHS = (

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 from graphql import get_named_type, is_input_object_type
 
-from db.idempotency import purge_keys
-from db.pool import Database
+from db.access.idempotency import purge_keys
+from db.postgres.pool import Database
 from graph.schema import schema
 from tests.conftest import Api, Store
 

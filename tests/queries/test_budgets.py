@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from db.pool import Database
-from resolvers.maintenance import keep_up_once
-from resolvers.standing import BudgetSpec, Meter
+from db.postgres.pool import Database
+from resolvers.budgets.standing import BudgetSpec, Meter
+from resolvers.worker.maintenance import keep_up_once
 from tests.conftest import Api, Client, Store
 from tests.mutations.test_budget_limits import confirm, estimate
 from tests.mutations.test_set_budget import set_budget

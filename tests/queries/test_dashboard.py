@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-import resolvers.dashboard
+import resolvers.usage.dashboard
 from tests.conftest import Api, CountingConnection, Store
 
 DASHBOARD = """
@@ -55,7 +55,7 @@ class Clock:
             def now(cls, tz: Any = None) -> datetime:
                 return instant.astimezone(tz)
 
-        self._monkeypatch.setattr(resolvers.dashboard, "datetime", Stopped)
+        self._monkeypatch.setattr(resolvers.usage.dashboard, "datetime", Stopped)
 
 
 @pytest.fixture

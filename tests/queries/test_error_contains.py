@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 
 FOUND = """query ($text: String!) {

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from db.connection import Connection
-from db.few_runs import FEW
-from graph.pagination import EXACT_TOTAL
+from db.postgres.connection import Connection
+from db.runs.few_runs import FEW
+from graph.types.pagination import EXACT_TOTAL
 from tests.conftest import Api, Client, Store
 from tests.prepared import numbered
 

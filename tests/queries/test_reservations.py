@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from resolvers.maintenance import keep_up_once
+from resolvers.worker.maintenance import keep_up_once
 from tests.conftest import Api, Store
 from tests.mutations.test_budget_limits import confirm, estimate
 from tests.mutations.test_set_budget import set_budget

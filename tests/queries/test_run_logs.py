@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graph.pagination import cursor_at
+from graph.types.pagination import cursor_at
 from tests.conftest import Api, Store
 
 RUN_LOGS = """

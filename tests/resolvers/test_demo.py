@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from resolvers.demo import DemoRows, make_demo
+from resolvers.demo.load import DemoRows, make_demo
 
 NOW = datetime(2026, 5, 20, 0, 3, tzinfo=UTC)
 TODAY = NOW.replace(minute=0)

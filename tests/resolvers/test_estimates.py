@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.estimates import TARGET, alike, coverage, read_trace
-from resolvers.margins import margin_of
+from resolvers.usage.margins import margin_of
 
 
 @pytest.fixture

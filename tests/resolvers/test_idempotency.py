@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from db.pool import Database
-from db.scope import EVERY_SITE
-from resolvers.alerts import set_alert_status
-from resolvers.callers import Caller, Role
+from db.postgres.pool import Database
+from db.sql.scope import EVERY_SITE
+from resolvers.access.callers import Caller, Role
+from resolvers.access.idempotency import KeyedRequest, once
 from resolvers.errors import Conflict
-from resolvers.idempotency import KeyedRequest, once
+from resolvers.runs.alerts import set_alert_status
 from tests.conftest import Store
 
 REQUEST = KeyedRequest("k1", "ackAlert", b"input")

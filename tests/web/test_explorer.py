@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from graph.explorer import explorer_page, explorer_routes
+from graph.http.explorer import explorer_page, explorer_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "console.log(1);"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 
-from resolvers.run_bounds import MAX_LATENCY_MS, MAX_TOKENS
+from resolvers.runs.run_bounds import MAX_LATENCY_MS, MAX_TOKENS
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 

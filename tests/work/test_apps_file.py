@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from graph.apps_file import load_apps
-from graph.config import SettingsError
-from resolvers.apps import App
+from graph.settings.apps_file import load_apps
+from graph.settings.config import SettingsError
+from resolvers.worker.apps import App
 
 RIGHT = """
 [apps.chat]

@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
-from graph.config import Settings
-from graph.demo_apps import FATES, Fates, fate_of, make_demo_app, start_demo_work
-from resolvers.apps import sign
-from resolvers.demo_words import APPS
+from graph.processes.demo_apps import FATES, Fates, fate_of, make_demo_app, start_demo_work
+from graph.settings.config import Settings
+from resolvers.demo.words import APPS
+from resolvers.worker.apps import sign
 from tests.conftest import Store
 from tests.work.conftest import ended, enqueue, eventually
 
@@ -27,8 +27,8 @@ CONNECTED = (
 )
 PARENT = """
 import sys
-from graph.config import load_settings
-from graph.demo_apps import start_demo_work
+from graph.settings.config import load_settings
+from graph.processes.demo_apps import start_demo_work
 with start_demo_work(load_settings()):
     print("started", flush=True)
     sys.stdin.read()

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 from procrastinate.schema import SchemaManager
 
-from db.engine_schema import engine_migrations
-from db.migrate import apply_migrations, migration_state
+from db.migrations.engine_schema import engine_migrations
+from db.migrations.runner import apply_migrations, migration_state
 from tests.conftest import Store
 
 FUNCTIONS = """

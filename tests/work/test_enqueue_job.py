@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Store
 from tests.db.adopted import VARIANTS
 from tests.work.conftest import AppServer, Workers, ended, eventually

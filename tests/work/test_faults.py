@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from db import embedded
-from db.migrate import apply_migrations
+from db.embedded import server as embedded
+from db.migrations.runner import apply_migrations
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from db.queue import WaitingRow
-from resolvers.admission import choose_next
+from db.worker.queue import WaitingRow
+from resolvers.worker.admission import choose_next
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Workers, answer, ended, enqueue, eventually
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from bench import restarts
-from db.migrate import apply_migrations
+from db.migrations.runner import apply_migrations
 from tests.conftest import Store
 from tests.work.conftest import AppServer, Received, Reply, Workers, answer, ended, enqueue, eventually
 

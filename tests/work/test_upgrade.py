@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db import migrate
-from db.migrate import apply_migrations
+from db.migrations import runner as migrate
+from db.migrations.runner import apply_migrations
 from tests.conftest import Api, Store
 from tests.db.adopted import VARIANTS
 from tests.work.conftest import AppServer, Workers, eventually

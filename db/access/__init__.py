@@ -1,0 +1,1 @@
+"""SQL of keys, sessions, rate limits, idempotency and the audit log."""

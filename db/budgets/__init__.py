@@ -1,0 +1,1 @@
+"""SQL of budgets, their events and their reservations."""

@@ -1,0 +1,1 @@
+"""SQL that loads many rows: imports of files, and the demo."""

@@ -1,0 +1,1 @@
+"""Migrations: the numbered files of this folder, and what applies them."""

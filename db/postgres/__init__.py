@@ -1,0 +1,1 @@
+"""Connections: the pool, its errors, and how a statement is run."""

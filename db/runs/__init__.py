@@ -1,0 +1,1 @@
+"""SQL of run logs, alerts and cached answers."""

@@ -1,0 +1,170 @@
+"""Alerts: runs that failed, timed out or met an open circuit, and what an operator said of them.
+
+Table: biz.ai_run_logs. alert_status NULL means pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+
+from db.postgres.connection import Read
+from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, fetch_one, site_read
+from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present
+from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.long_texts import cut, is_cut
+from db.sql.scope import Scope, SiteStatement
+
+
+class AlertRow(NamedTuple):
+    """An alert. Its id is the id of the run that raised it."""
+
+    id: int
+    site_id: str
+    app_type: str
+    trigger_type: str | None
+    member_id: str | None
+    status: str
+    error_message: str | None
+    alert_status: str
+    alert_changed_by: str | None
+    alert_changed_at: datetime | None
+    created_at: datetime
+    error_message_truncated: bool
+
+
+ALERT_COLUMNS: LiteralString = f"""
+    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
+    status::text, {cut("error_message::text")}, coalesce(alert_status::text, 'pending') AS alert_status,
+    alert_changed_by, alert_changed_at, created_at, {is_cut("error_message::text")}"""
+
+# Spelled exactly as the partial indexes spell it, so that the planner may use them.
+_IS_ALERT: LiteralString = "status IN ('failed', 'timeout', 'circuit_open')"
+_IS_PENDING: LiteralString = "(alert_status IS NULL OR alert_status = 'pending')"
+
+_STATUS_CONDITIONS: dict[str, LiteralString] = {
+    "pending": _IS_PENDING,
+    "acknowledged": "alert_status = 'acknowledged'",
+    "ignored": "alert_status = 'ignored'",
+    "unknown": "alert_status NOT IN ('pending', 'acknowledged', 'ignored')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Conditions on alerts, all of which must hold. Times are half-open: from <= created_at < to."""
+
+    alert_statuses: tuple[str, ...] | None = None
+    app_type: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+GET_ALERTS = SiteStatement(
+    f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {DATED}"
+    " AND {scope}"
+)
+
+LOCK_ALERT = SiteStatement(
+    f"""
+    SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+    WHERE id = %(id)s AND {_IS_ALERT} AND {DATED} AND {{scope}} FOR UPDATE"""
+)
+
+SET_ALERT_STATUS = SiteStatement(
+    f"""
+    UPDATE biz.ai_run_logs
+    SET alert_status = %(alert_status)s, alert_changed_by = %(actor)s, alert_changed_at = now()
+    WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}}
+    RETURNING {ALERT_COLUMNS}"""
+)
+
+
+# The pending ones, then what is left of the ten newest: where fewer than ten are pending, the ten newest
+# alerts hold those that are shown of the others. Asking for the newest of the others themselves makes the
+# planner guess how many there are, and where it guesses few, it sorts them all. The first ten of one part
+# after the other need no sorting, and where ten are pending, the second is never read.
+RECENT_ALERTS = SiteStatement(
+    f"""
+    SELECT * FROM (
+        (SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+         WHERE {_IS_ALERT} AND {_IS_PENDING} AND {DATED} AND {{scope}}
+         ORDER BY created_at DESC, id DESC LIMIT 10)
+        UNION ALL
+        SELECT * FROM (
+            SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+            WHERE {_IS_ALERT} AND {DATED} AND {{scope}}
+            ORDER BY created_at DESC, id DESC LIMIT 10
+        ) AS newest WHERE alert_status <> 'pending'
+        LIMIT 10
+    ) AS alert"""
+)
+
+_FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type"), **CREATED_RANGE}
+
+
+def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(wanted, _FRAGMENTS)
+    if wanted.alert_statuses is None:
+        return sql, values
+    alternatives: list[LiteralString] = [
+        condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.alert_statuses
+    ]
+    chosen: LiteralString = " OR ".join(alternatives) if alternatives else "FALSE"
+    return f" AND ({chosen})" + sql, values
+
+
+async def list_alerts(
+    connection: Connection, *, scope: Scope, wanted: AlertFilter, page: PageRequest
+) -> Page[AlertRow]:
+    """One page of the alerts that match."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
+    conditions, values = _conditions(wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
+        f" WHERE {_IS_ALERT} AND {DATED} AND {{scope}}{conditions}{keys}{order}",
+        along_index=True,
+    )
+    return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
+
+
+async def count_alerts(
+    connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int, dated: bool = True
+) -> int:
+    """How many alerts match, counted no further than `most`; without `dated` those that no page shows."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
+    conditions, values = _conditions(wanted)
+    statement = SiteStatement(
+        "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"
+        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching",
+        along_index=True,
+    )
+    return await fetch_count(connection, statement, scope, values | {"most": most})
+
+
+def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:
+    """The ten newest alerts, pending ones first."""
+    return site_read(AlertRow, RECENT_ALERTS, scope, list)
+
+
+async def get_alerts(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[AlertRow]:
+    """The alerts among these run ids that lie in the scope, in no order."""
+    return await fetch_by_ids(connection, AlertRow, GET_ALERTS, scope, ids, whole)
+
+
+async def lock_alert(connection: Connection, *, scope: Scope, alert_id: int) -> AlertRow | None:
+    """The alert, locked until the transaction ends, or None where the id is no alert of the scope."""
+    return await fetch_one(connection, AlertRow, LOCK_ALERT, scope, {"id": alert_id})
+
+
+async def set_alert_status(
+    connection: Connection, *, scope: Scope, alert_id: int, alert_status: str, actor: str
+) -> AlertRow | None:
+    """Store what the actor said of the alert, and when; gives the changed row."""
+    values = {"id": alert_id, "alert_status": alert_status, "actor": actor}
+    return await fetch_one(connection, AlertRow, SET_ALERT_STATUS, scope, values)

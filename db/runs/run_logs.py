@@ -1,0 +1,441 @@
+"""Run logs: one row per call of an app. Tables: biz.ai_run_logs, runglass.run_external_ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+from zoneinfo import ZoneInfo
+
+from psycopg.types.json import Jsonb
+
+from db.postgres.errors import InvalidValue
+from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_plain
+from db.runs.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
+from db.sql.conditions import CREATED_RANGE, DATED, containing, equal, has_place, present, status_among
+from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.long_texts import cut, is_cut
+from db.sql.scope import Scope, SiteStatement
+
+
+class RunLogRow(NamedTuple):
+    """A run without its prompt and response, which lists never read."""
+
+    id: int
+    site_id: str
+    app_type: str
+    trigger_type: str | None
+    member_id: str | None
+    session_id: str | None
+    model: str | None
+    tokens_used: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    latency_ms: int | None
+    status: str
+    error_message: str | None
+    alert_status: str | None
+    alert_changed_by: str | None
+    alert_changed_at: datetime | None
+    trigger_job_id: int | None
+    external_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    error_message_truncated: bool
+
+
+class RunTextRow(NamedTuple):
+    """The long texts of a run."""
+
+    id: int
+    request_prompt: str | None
+    request_prompt_truncated: bool
+    response_text: str | None
+    response_text_truncated: bool
+
+
+class KnownRunRow(NamedTuple):
+    """A run that was recorded under an external id before."""
+
+    id: int
+    site_id: str
+    external_id: str
+    status: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RecordedRow(NamedTuple):
+    """The id that a recorded run got or already had."""
+
+    id: int
+    site_id: str
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLogFilter:
+    """Conditions on runs, all of which must hold. Times are half-open: from <= created_at < to."""
+
+    app_type: str | None = None
+    statuses: tuple[str, ...] | None = None
+    trigger_type: str | None = None
+    member_id: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    latency_min: int | None = None
+    latency_max: int | None = None
+    tokens_min: int | None = None
+    tokens_max: int | None = None
+    error_contains: str | None = None
+
+
+EVERY_RUN = RunLogFilter()
+
+RUN_LOG_COLUMNS: LiteralString = f"""
+    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
+    session_id::text, model, coalesce(runglass.whole_number(tokens_used), 0),
+    prompt_tokens, completion_tokens, runglass.small_number(runglass.whole_number(latency_ms)),
+    coalesce(status::text, ''), {cut("error_message::text")}, alert_status::text, alert_changed_by,
+    alert_changed_at, trigger_job_id, external_id, created_at, runglass.readable_time(finished_at),
+    {is_cut("error_message::text")}"""
+
+GET_RUN_LOGS = SiteStatement(
+    f"SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {DATED} AND {{scope}}"
+)
+
+GET_RUN_TEXTS = SiteStatement(
+    f"""
+    SELECT id, {cut("request_prompt::text")}, {is_cut("request_prompt::text")},
+        {cut("response_text::text")}, {is_cut("response_text::text")}
+    FROM biz.ai_run_logs WHERE id = ANY(%(ids)s) AND {{scope}}"""
+)
+
+COUNT_RUNS_OF_JOBS = SiteStatement(
+    f"""
+    SELECT job.id, (
+        SELECT count(*) FROM (
+            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {DATED} AND {{scope}} LIMIT %(most)s
+        ) AS run
+    )
+    FROM unnest(%(parents)s::bigint[]) AS job(id)"""
+)
+
+CLAIM_EXTERNAL_IDS: LiteralString = """
+INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
+SELECT site_id, external_id, 0, now()
+FROM jsonb_to_recordset(%(runs)s) AS run(site_id text, external_id text)
+WHERE external_id IS NOT NULL
+ORDER BY site_id, external_id
+ON CONFLICT DO NOTHING
+RETURNING 0, site_id, external_id
+"""
+
+# The runs' values come in a JSON document and take the types of the table's own columns.
+INSERT_RUNS = SiteStatement(
+    """
+WITH added AS (
+    INSERT INTO biz.ai_run_logs (
+        site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text, tokens_used,
+        prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
+        created_at, finished_at
+    )
+    SELECT
+        site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text,
+        coalesce(tokens_used, coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), prompt_tokens,
+        completion_tokens, latency_ms, status, error_message, model, external_id,
+        coalesce(created_at, now()), finished_at
+    FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
+    WHERE {scope}
+    RETURNING id, site_id::text AS site_id, external_id, created_at
+), claimed AS (
+    UPDATE runglass.run_external_ids AS ids SET run_id = added.id, created_at = added.created_at
+    FROM added WHERE ids.site_id = added.site_id AND ids.external_id = added.external_id
+)
+SELECT id, site_id, external_id FROM added"""
+)
+
+LOCK_EXTERNAL_IDS: LiteralString = """
+SELECT ids.run_id, ids.site_id, ids.external_id
+FROM runglass.run_external_ids AS ids
+JOIN jsonb_to_recordset(%(runs)s) AS run(site_id text, external_id text) USING (site_id, external_id)
+ORDER BY ids.site_id, ids.external_id
+FOR UPDATE OF ids
+"""
+
+# Asked for once the ids are locked: what another report has just changed is seen.
+GET_KNOWN_RUNS = SiteStatement(
+    """
+    SELECT run.id, ids.site_id, ids.external_id, coalesce(run.status, ''), run.created_at, run.finished_at
+    FROM runglass.run_external_ids AS ids
+    JOIN jsonb_to_recordset(%(runs)s) AS named(site_id text, external_id text) USING (site_id, external_id)
+    JOIN biz.ai_run_logs AS run ON run.id = ids.run_id AND run.created_at = ids.created_at
+    WHERE {scope}""",
+    column="run.site_id",
+)
+
+
+def _merged(column: LiteralString) -> LiteralString:
+    """What is known of a column once a report is in: the newer word, or of an earlier state the older one."""
+    return (
+        "CASE WHEN is_earlier THEN coalesce(run.{0}, report.{0}) ELSE coalesce(report.{0}, run.{0}) END"
+    ).replace("{0}", column)
+
+
+_MERGED_COLUMNS: tuple[LiteralString, ...] = (
+    "trigger_type",
+    "member_id",
+    "session_id",
+    "request_prompt",
+    "response_text",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_ms",
+    "model",
+    "finished_at",
+)
+
+# What a report leaves out keeps its value, so that a run may be reported in pieces; one of an earlier state
+# adds what is missing. Tokens that were the sum of their parts so far stay so; tokens that a service charged
+# stay until it says otherwise. A corrected created_at moves the row to its partition.
+UPDATE_RUNS = SiteStatement(
+    """
+WITH changed AS (
+    UPDATE biz.ai_run_logs AS run SET
+        app_type = CASE WHEN is_earlier THEN run.app_type ELSE report.app_type END,
+        status = CASE WHEN is_earlier THEN run.status ELSE report.status END,
+        created_at = CASE WHEN is_earlier THEN run.created_at
+            ELSE coalesce(report.created_at, run.created_at) END,
+        error_message = CASE WHEN clears_error AND NOT is_earlier THEN NULL ELSE {error_message} END,
+        tokens_used = CASE
+            WHEN report.tokens_used IS NOT NULL AND (NOT is_earlier OR (
+                coalesce(run.tokens_used, 0) = 0
+                AND run.prompt_tokens IS NULL AND run.completion_tokens IS NULL
+            )) THEN report.tokens_used
+            WHEN coalesce({prompt_tokens}, {completion_tokens}) IS NOT NULL
+                AND coalesce(run.tokens_used, 0)
+                    = coalesce(run.prompt_tokens, 0) + coalesce(run.completion_tokens, 0)
+            THEN coalesce({prompt_tokens}, 0) + coalesce({completion_tokens}, 0)
+            ELSE run.tokens_used
+        END,
+        {merged}
+    FROM jsonb_array_elements(%(runs)s) AS given
+    CROSS JOIN jsonb_populate_record(NULL::biz.ai_run_logs, given) AS report
+    CROSS JOIN jsonb_to_record(given) AS manner(is_earlier boolean, clears_error boolean)
+    JOIN runglass.run_external_ids AS ids
+        ON ids.site_id = report.site_id::text AND ids.external_id = report.external_id
+    WHERE run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}
+    RETURNING run.id, run.created_at
+)
+UPDATE runglass.run_external_ids AS ids SET created_at = changed.created_at
+FROM changed WHERE ids.run_id = changed.id AND ids.created_at <> changed.created_at""".replace(
+        "{error_message}", _merged("error_message")
+    )
+    .replace("{prompt_tokens}", _merged("prompt_tokens"))
+    .replace("{completion_tokens}", _merged("completion_tokens"))
+    .replace("{merged}", ", ".join([column + " = " + _merged(column) for column in _MERGED_COLUMNS])),
+    column="run.site_id",
+)
+
+_STATUS_WORDS: dict[str, LiteralString] = {
+    "pending": "'pending'",
+    "running": "'running'",
+    "success": "'success'",
+    "failed": "'failed'",
+    "timeout": "'timeout'",
+    "circuit_open": "'circuit_open'",
+}
+
+
+_FRAGMENTS: dict[str, LiteralString] = {
+    "app_type": equal("app_type"),
+    "trigger_type": equal("trigger_type"),
+    "member_id": equal("member_id"),
+    "session_id": equal("session_id"),
+    "model": equal("model"),
+    **CREATED_RANGE,
+    **RANGE_CONDITIONS,
+    "error_contains": 'error_message IS NOT NULL AND error_message::text COLLATE "C" ~ %(error_contains)s',
+}
+
+
+class _Search(NamedTuple):
+    """How the runs that match are found. `few` is where they are looked for, if not in the whole log.
+
+    Where all that is asked for is a range, it is `counted` by now, no further than FEW + 1.
+    """
+
+    conditions: LiteralString = ""
+    values: dict[str, Any] = {}
+    few: LiteralString | None = None
+    plan_anew: bool = False
+    counted: int | None = None
+
+
+_EVERYWHERE = _Search()
+
+
+async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) -> _Search:
+    sql, values = present(wanted, _FRAGMENTS)
+    if wanted.error_contains is not None:
+        values["error_contains"] = containing(wanted.error_contains)
+    conditions = status_among(wanted.statuses, _STATUS_WORDS) + sql
+    found = await runs_in_range(connection, scope, values)
+    few = found.source if found else None
+    return _Search(
+        conditions,
+        values,
+        few,
+        plan_anew=few is None and _has_rival_indexes(scope, wanted),
+        counted=found.counted if found and wanted.statuses is None and is_one_range(values) else None,
+    )
+
+
+def _has_rival_indexes(scope: Scope, wanted: RunLogFilter) -> bool:
+    """Whether the values decide which of several indexes has the fewest rows to read."""
+    if wanted.member_id is not None or wanted.session_id is not None:
+        # There are so many of either that theirs is the best one, whatever else is given.
+        return False
+    named = (wanted.trigger_type is not None) + (wanted.model is not None)
+    # Site and app together have an index of their own, and so have the alerts of either.
+    others = (scope.sites is not None or wanted.app_type is not None) + (wanted.statuses is not None)
+    return named > 0 and named + others > 1
+
+
+async def list_run_logs(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
+) -> Page[RunLogRow]:
+    """One page of the runs that match."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
+    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
+    keys, order, key_values = keyset(page)
+    statement = SiteStatement(
+        f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
+        f" WHERE {DATED} AND {{scope}}{search.conditions}{keys}{order}",
+        along_index=True,
+    )
+    values = search.values | key_values
+    rows = await fetch_all(connection, RunLogRow, statement, scope, values, plan_anew=search.plan_anew)
+    return page_of(page, rows)
+
+
+async def count_run_logs(
+    connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int, dated: bool = True
+) -> int:
+    """How many runs match, counted no further than `most`; without `dated` those that no page shows."""
+    scope, wanted = scope.matching("ai_run_logs", wanted)
+    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
+    if dated and search.counted is not None and most <= FEW + 1:
+        return min(search.counted, most)
+    statement = SiteStatement(
+        f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
+        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(most)s) AS r",
+        along_index=True,
+    )
+    values = search.values | {"most": most}
+    return await fetch_count(connection, statement, scope, values, plan_anew=search.plan_anew)
+
+
+async def get_run_logs(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[RunLogRow]:
+    """The runs with these ids that lie in the scope, in no order; with `whole`, their texts are not cut."""
+    return await fetch_by_ids(connection, RunLogRow, GET_RUN_LOGS, scope, ids, whole)
+
+
+async def get_run_texts(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], whole: bool = False
+) -> list[RunTextRow]:
+    """Prompts and responses of these runs, in no order."""
+    return await fetch_by_ids(connection, RunTextRow, GET_RUN_TEXTS, scope, ids, whole)
+
+
+async def list_runs_of_jobs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], page: PageRequest
+) -> dict[int, Page[RunLogRow]]:
+    """For each job, one page of the runs it started."""
+    keys, order, values = keyset(page)
+    statement = SiteStatement(
+        f"""
+        SELECT run.* FROM unnest(%(job_ids)s::bigint[]) AS job(id) CROSS JOIN LATERAL (
+            SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
+            WHERE trigger_job_id = job.id AND {DATED} AND {{scope}}{keys}{order}
+        ) AS run"""
+    )
+    rows = await fetch_all(connection, RunLogRow, statement, scope, values | {"job_ids": list(job_ids)})
+    return {
+        job_id: page_of(page, [row for row in rows if row.trigger_job_id == job_id]) for job_id in job_ids
+    }
+
+
+async def count_runs_of_jobs(
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], most: int
+) -> dict[int, int]:
+    """For each job, how many runs it started, counted no further than `most`."""
+    values = {"parents": list(job_ids), "most": most}
+    rows = await fetch_all(connection, ChildCount, COUNT_RUNS_OF_JOBS, scope, values)
+    return {row.parent: row.children for row in rows}
+
+
+async def claim_external_ids(
+    connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]]
+) -> list[KnownRunRow]:
+    """Take the external ids of these runs until the transaction ends; gives the runs that have one already.
+
+    `runs` are as `record_runs` takes them.
+    """
+    values = {"runs": Jsonb([run for run in runs if run["external_id"] is not None])}
+    claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, values)
+    if len(claimed) == len(values["runs"].obj):
+        return []
+    await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, values)
+    return await fetch_all(connection, KnownRunRow, GET_KNOWN_RUNS, scope, values)
+
+
+async def record_runs(
+    connection: Connection,
+    *,
+    scope: Scope,
+    runs: Sequence[dict[str, Any]],
+    known: Sequence[KnownRunRow],
+) -> tuple[list[int], int]:
+    """Add runs, or change those that are known; within the transaction that claimed their external ids.
+
+    `runs` have the table's column names; tokens_used is None for the sum of the parts, and those that are
+    known have `is_earlier` and `clears_error`. The caller has checked that each site is within its scope and
+    that no external id stands twice. Gives the ids in the order of `runs`, and how many were added. Raises
+    InvalidValue where a value does not fit its column.
+    """
+    if scope.forms.zone.key != "UTC":
+        runs = [_in_zone(run, scope.forms.zone) for run in runs]
+    ids = {(row.site_id, row.external_id): row.id for row in known}
+    changed = [run for run in runs if (run["site_id"], run["external_id"]) in ids]
+    fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
+    if changed:
+        values = {"runs": Jsonb(changed), **scope.parameters()}
+        await connection.execute(UPDATE_RUNS.sql(scope), values)
+    added: list[RecordedRow] = []
+    if fresh:
+        added = await fetch_all(connection, RecordedRow, INSERT_RUNS, scope, {"runs": Jsonb(fresh)})
+    ids |= {(row.site_id, row.external_id): row.id for row in added if row.external_id is not None}
+    if any(
+        run["external_id"] is not None and (run["site_id"], run["external_id"]) not in ids for run in runs
+    ):
+        raise InvalidValue("a site id is not written as its column writes it (007 for 7)")
+    # Rows without an external id come back in the order in which they went in.
+    unnamed = iter([row.id for row in added if row.external_id is None])
+    keys = [(run["site_id"], run["external_id"]) for run in runs]
+    return [ids[key] if key in ids else next(unnamed) for key in keys], len(fresh)
+
+
+def _in_zone(run: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    # A column of times without a zone takes the digits as they are, whatever offset follows them.
+    times = {
+        name: datetime.fromisoformat(run[name]).astimezone(zone).isoformat()
+        for name in ("created_at", "finished_at")
+        if run[name] is not None
+    }
+    return run | times

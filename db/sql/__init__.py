@@ -1,0 +1,1 @@
+"""The parts that statements are made of: scopes, conditions, pages, and the forms of columns."""

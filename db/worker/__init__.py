@@ -1,0 +1,1 @@
+"""SQL of the worker: the queue, the job engine, circuits and rescues."""

@@ -1,0 +1,1 @@
+"""The command line, `runglass`: one file for each group of commands."""

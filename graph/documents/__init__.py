@@ -1,0 +1,1 @@
+"""Trusted documents, and the cache of documents that were prepared."""

@@ -1,0 +1,1 @@
+"""From a document to its answer: limits, validation, and the run."""

@@ -1,0 +1,1 @@
+"""GraphQL over HTTP: requests in, answers out, and what uvicorn does not bound by itself."""

@@ -1,0 +1,123 @@
+"""`idempotencyKey` of every mutation: how inputs are told apart, and an answer is kept and given again."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from typing import Any, get_type_hints
+from uuid import UUID
+
+import strawberry
+
+from db.access.api_keys import ApiKeyRow
+from db.budgets.budgets import BudgetRow
+from db.jobs.batches import BatchRow
+from db.jobs.trigger_jobs import TriggerJobRow
+from db.loaders import Loader, Loaders
+from db.runs.alerts import AlertRow
+from db.usage.model_prices import ModelPriceRow
+from graph.context import Context
+from graph.errors import ApiError, ErrorCode
+from graph.types.api_keys import CreatedApiKey
+from graph.types.bounds import bound
+from graph.types.ids import Kind
+from resolvers.access.idempotency import MAX_KEY, KeyedRequest, once
+from resolvers.errors import Conflict, NotFound
+from resolvers.jobs.selection import SteeredJobs
+
+# A mutation's resolver: annotated with the class of its input and, as its return, the class of what it gives.
+Change = Callable[[Context, Any], Awaitable[Any]]
+
+
+@strawberry.input(description="What the inputs of all mutations have in common.")
+class KeyedInput:
+    """The base of every mutation's input."""
+
+    idempotency_key: str | None = strawberry.field(
+        metadata=bound(text=MAX_KEY),
+        default=None,
+        description=f"Any text of yours, 1 to {MAX_KEY} characters, that names this request. The same request"
+        " under the same key again changes nothing and gets the first one's result, for 24 hours unless"
+        " configured otherwise; another request under it is a Conflict. A refused request leaves no key.",
+    )
+
+
+# Rows are kept by id and loaded again within the caller's scope; other results are kept as they are.
+_LOADERS: dict[type, tuple[Kind, Callable[[Loaders], Loader[Any, Any]]]] = {
+    TriggerJobRow: (Kind.JOB, lambda loaders: loaders.trigger_jobs),
+    AlertRow: (Kind.ALERT, lambda loaders: loaders.alerts),
+    BatchRow: (Kind.BATCH, lambda loaders: loaders.batches),
+    ApiKeyRow: (Kind.KEY, lambda loaders: loaders.api_keys),
+    ModelPriceRow: (Kind.PRICE, lambda loaders: loaders.model_prices),
+    BudgetRow: (Kind.BUDGET, lambda loaders: loaders.budgets),
+}
+# Results that hold a secret are kept nowhere.
+_SHOWN_ONCE = (CreatedApiKey,)
+
+
+class _Deferred:
+    """Remembers that something is to be done once the transaction is committed."""
+
+    def __init__(self) -> None:
+        self.is_noted = False
+
+    def note(self) -> None:
+        self.is_noted = True
+
+
+async def run_keyed(context: Context, mutation: str, change: Change, given: KeyedInput) -> Any:
+    """Make the change, or give the result of the first request under the input's key, if it has one."""
+    if given.idempotency_key is None:
+        return await change(context, given)
+    request = KeyedRequest(_checked(given.idempotency_key), mutation, _hash(given))
+    lifetime = context.settings.idempotency_lifetime
+    access, result = _Deferred(), None
+    async with once(context.database, context.caller, request, lifetime_seconds=lifetime) as attempt:
+        if attempt.first_result is None:
+            inner = replace(context, database=attempt.database, access_changed=access.note)
+            result = await change(inner, given)
+            attempt.result = _kept(result)
+    if access.is_noted:
+        context.access_changed()
+    # Only now, because loading takes a connection, and many who wait for one request hold one each.
+    if attempt.first_result is not None:
+        return await _given_again(context, get_type_hints(change)["return"], attempt.first_result)
+    return result
+
+
+def _checked(key: str) -> str:
+    if 1 <= len(key) <= MAX_KEY and key.isprintable():
+        return key
+    message = f"idempotencyKey must hold 1 to {MAX_KEY} printable characters."
+    raise ApiError(ErrorCode.BAD_USER_INPUT, message, argument="idempotencyKey")
+
+
+def _hash(given: KeyedInput) -> bytes:
+    values = {name: value for name, value in asdict(given).items() if name != "idempotency_key"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_text).encode()).digest()
+
+
+def _text(value: object) -> str:
+    # As a text it is empty, which a value may be.
+    return "left out" if value is strawberry.UNSET else str(value)
+
+
+def _kept(result: Any) -> dict[str, Any]:
+    if type(result) in _LOADERS:
+        number = result.id
+        return {"id": number.hex if isinstance(number, UUID) else number}
+    return {} if isinstance(result, _SHOWN_ONCE) else {"value": asdict(result)}
+
+
+async def _given_again(context: Context, success: type, kept: dict[str, Any]) -> Any:
+    if issubclass(success, _SHOWN_ONCE):
+        raise Conflict("This was done under the same idempotencyKey; its result was shown once.")
+    if issubclass(success, SteeredJobs):
+        return success.of_json(kept["value"])
+    if success not in _LOADERS:
+        return success(**kept["value"])
+    kind, loader = _LOADERS[success]
+    found = await loader(context.loaders).load(UUID(kept["id"]) if kind is Kind.BATCH else kept["id"])
+    if found is None:
+        raise NotFound("What the first request gave is no longer there.")
+    return found

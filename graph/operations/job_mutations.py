@@ -1,0 +1,188 @@
+"""The mutations that run jobs again or stop them; `graph.operations.mutations` puts them into the root."""
+
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from db.jobs.trigger_jobs import TriggerJobRow
+from graph.context import Context
+from graph.operations.budget_mutations import BudgetOverride, reason_of
+from graph.operations.idempotency import KeyedInput
+from graph.types import steered_jobs as types
+from graph.types.bounds import FORMED, bound
+from graph.types.ids import Kind, parse_id
+from graph.types.refusals import BudgetExceeded, Conflict, InvalidInput, NotFound
+from graph.types.statuses import described
+from graph.types.trigger_jobs import TriggerJob, TriggerJobFilter, wanted_jobs
+from resolvers.jobs import cancellations, failures, retries
+from resolvers.jobs.chains import RetryFrom as Origin
+from resolvers.jobs.selection import DEFAULT_JOBS, MAX_JOBS, MAX_REASON, JobsRequest
+
+
+@strawberry.enum(description="Where in its chain of apps a retry begins.")
+class RetryFrom(Enum):
+    """Words of `resolvers.jobs.chains.RetryFrom`."""
+
+    START = described("start", "With the first app: everything is done again.")
+    FAILED_APP = described(
+        "failed_app",
+        "With the first app that has not succeeded; it gets the answer of the one before. Conflict where that"
+        " is not known: the job was not run by our workers, or all its apps have succeeded.",
+    )
+
+
+_FROM = "Where in its chain it begins. START does every call again, which is always possible."
+_OVERRIDE = "For admins: start it although it passes a hard limit of a budget."
+
+
+@strawberry.input(description="Which job to run again.")
+class RetryJobInput(KeyedInput):
+    """Input of retryJob."""
+
+    job_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of a finished job, such as job_42."
+    )
+    origin: RetryFrom = strawberry.field(default=RetryFrom.START, name="from", description=_FROM)
+    override: BudgetOverride | None = strawberry.field(default=None, description=_OVERRIDE)
+
+
+@strawberry.input(description="Which job to stop.")
+class CancelJobInput(KeyedInput):
+    """Input of cancelJob."""
+
+    job_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of a job that waits or runs, such as job_42."
+    )
+
+
+@strawberry.input(description="Which jobs are meant: either jobIds or filter.")
+class JobsInput(KeyedInput):
+    """What the inputs of retryJobs, cancelJobs and failJobs have in common."""
+
+    job_ids: list[strawberry.ID] | None = strawberry.field(
+        metadata=bound(items=MAX_JOBS, is_told=False),
+        default=None,
+        description="The ids of the jobs. Duplicates count once.",
+    )
+    limit: int = strawberry.field(
+        default=DEFAULT_JOBS,
+        description=f"The most jobs that may be meant, 1 to {MAX_JOBS}. Of more, none is changed.",
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Only say how many there are and what would be done; change nothing."
+    )
+    reason: str = strawberry.field(
+        metadata=bound(text=MAX_REASON),
+        description=f"Why, 1 to {MAX_REASON} characters; it is written to the audit log.",
+    )
+
+
+@strawberry.input(description="Which jobs to run again: either jobIds or filter.")
+class RetryJobsInput(JobsInput):
+    """Input of retryJobs."""
+
+    filter: TriggerJobFilter | None = strawberry.field(
+        default=None,
+        description="Finished jobs that match; without status, the failed and the cancelled ones. Of a job"
+        " and its retries only the newest is meant.",
+    )
+    origin: RetryFrom = strawberry.field(default=RetryFrom.START, name="from", description=_FROM)
+    override: BudgetOverride | None = strawberry.field(default=None, description=_OVERRIDE)
+
+
+@strawberry.input(description="Which jobs to stop: either jobIds or filter.")
+class CancelJobsInput(JobsInput):
+    """Input of cancelJobs."""
+
+    filter: TriggerJobFilter | None = strawberry.field(
+        default=None, description="Jobs that match, and wait or run."
+    )
+
+
+@strawberry.input(description="Which jobs to end as failed: either jobIds or filter.")
+class FailJobsInput(JobsInput):
+    """Input of failJobs."""
+
+    filter: TriggerJobFilter | None = strawberry.field(
+        default=None, description="Jobs that match, and wait or run."
+    )
+
+
+RetryJobResult = Annotated[
+    TriggerJob | NotFound | Conflict | BudgetExceeded,
+    strawberry.union("RetryJobResult", description="The new job, or why there is none."),
+]
+CancelJobResult = Annotated[
+    TriggerJob | NotFound | Conflict,
+    strawberry.union("CancelJobResult", description="The stopped job, or why it was not stopped."),
+]
+RetryJobsResult = Annotated[
+    types.RetriedJobs | InvalidInput | Conflict | BudgetExceeded,
+    strawberry.union("RetryJobsResult", description="What became of each job, or why nothing was done."),
+]
+CancelJobsResult = Annotated[
+    types.CancelledJobs | InvalidInput | Conflict,
+    strawberry.union("CancelJobsResult", description="What became of each job, or why nothing was done."),
+]
+
+
+FailJobsResult = Annotated[
+    types.FailedJobs | InvalidInput | Conflict,
+    strawberry.union("FailJobsResult", description="What became of each job, or why nothing was done."),
+]
+
+
+async def retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
+    """Resolve retryJob."""
+    job_id = parse_id(input.job_id, Kind.JOB, "jobId")
+    override = reason_of(context, input.override)
+    return await retries.retry_job(
+        context.database, context.caller, job_id, origin=_origin(input.origin), override=override
+    )
+
+
+async def retry_jobs(context: Context, input: RetryJobsInput) -> retries.RetriedJobs:
+    """Resolve retryJobs."""
+    override = reason_of(context, input.override)
+    return await retries.retry_jobs(
+        context.database,
+        context.caller,
+        _request(context, input, input.filter),
+        origin=_origin(input.origin),
+        override=override,
+    )
+
+
+async def cancel_job(context: Context, input: CancelJobInput) -> TriggerJobRow:
+    """Resolve cancelJob."""
+    job_id = parse_id(input.job_id, Kind.JOB, "jobId")
+    return await cancellations.cancel_job(context.database, context.caller, job_id)
+
+
+async def cancel_jobs(context: Context, input: CancelJobsInput) -> cancellations.CancelledJobs:
+    """Resolve cancelJobs."""
+    request = _request(context, input, input.filter)
+    return await cancellations.cancel_jobs(context.database, context.caller, request)
+
+
+async def fail_jobs(context: Context, input: FailJobsInput) -> failures.FailedJobs:
+    """Resolve failJobs."""
+    request = _request(context, input, input.filter)
+    return await failures.fail_jobs(context.database, context.caller, request)
+
+
+def _origin(given: RetryFrom) -> Origin:
+    return "failed_app" if given is RetryFrom.FAILED_APP else "start"
+
+
+def _request(context: Context, given: JobsInput, filter: TriggerJobFilter | None) -> JobsRequest:
+    ids = given.job_ids
+    return JobsRequest(
+        ids=None if ids is None else tuple(parse_id(each, Kind.JOB, "jobIds") for each in ids),
+        wanted=None if filter is None else wanted_jobs(filter, context),
+        site_id=filter.site_id if filter else None,
+        limit=given.limit,
+        is_dry_run=given.dry_run,
+        reason=given.reason,
+    )

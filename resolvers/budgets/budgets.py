@@ -1,0 +1,140 @@
+"""Budgets: set, remove and list them, and say how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from db.budgets import budgets as store
+from db.budgets.budgets import BudgetRow
+from db.postgres.pool import Database
+from db.sql.keyset import Page, PageRequest
+from db.sql.scope import Scope
+from resolvers.access.callers import Caller, audit
+from resolvers.budgets.standing import Meter, Standing, spec_of
+from resolvers.errors import InvalidInput, NotFound
+from resolvers.names import check_printable, own_site
+from resolvers.periods import time_zone
+
+Period = Literal["daily", "monthly"]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRequest:
+    """The budget that is wanted, in tokens; `site_id` None is every site, `app_type` None every app."""
+
+    site_id: str | None
+    app_type: str | None
+    period: Period
+    soft_limit: int | None
+    hard_limit: int | None
+    time_zone: str
+
+
+async def set_budget(database: Database, caller: Caller, wanted: BudgetRequest) -> BudgetRow:
+    """Add a budget, or change the one of the same site, app and period.
+
+    Raises InvalidInput, or NotFound where the site is not within the caller's scope.
+    """
+    _check(wanted)
+    if wanted.site_id is not None:
+        wanted = replace(wanted, site_id=own_site(caller.scope, wanted.site_id))
+    elif caller.scope.sites is not None:
+        raise InvalidInput("You may not see every site: name the budget's site.", "siteId")
+    async with database.transaction() as transaction:
+        before = await store.lock_budget_of(
+            transaction,
+            scope=caller.scope,
+            site_id=wanted.site_id,
+            app_type=wanted.app_type,
+            period=wanted.period,
+        )
+        budget = await store.set_budget(
+            transaction,
+            scope=caller.scope,
+            site_id=wanted.site_id,
+            app_type=wanted.app_type,
+            period=wanted.period,
+            soft_limit=wanted.soft_limit,
+            hard_limit=wanted.hard_limit,
+            time_zone=wanted.time_zone,
+            actor=caller.name,
+        )
+        if budget is None:
+            raise NotFound("There is no such site.")
+        await audit(
+            transaction,
+            caller,
+            "setBudget",
+            ("budget", budget.id),
+            site_id=budget.site_id,
+            before=_described(before) if before else None,
+            after=_described(budget),
+        )
+    return budget
+
+
+async def remove_budget(database: Database, caller: Caller, budget_id: int) -> BudgetRow:
+    """Remove a budget and give it as it was. Raises NotFound."""
+    async with database.transaction() as transaction:
+        budget = await store.lock_budget(transaction, scope=caller.scope, budget_id=budget_id)
+        if budget is None:
+            raise NotFound("There is no such budget.")
+        await store.delete_budget(transaction, scope=caller.scope, budget_id=budget_id)
+        await audit(
+            transaction,
+            caller,
+            "removeBudget",
+            ("budget", budget.id),
+            site_id=budget.site_id,
+            before=_described(budget),
+        )
+    return budget
+
+
+async def list_budgets(database: Database, scope: Scope, page: PageRequest) -> Page[BudgetRow]:
+    """One page of the budgets in the scope; those of every site are in the scope of every site only."""
+    async with database.connection() as connection:
+        return await store.list_budgets(connection, scope=scope, page=page)
+
+
+async def count_budgets(database: Database, scope: Scope, most: int) -> int:
+    """How many budgets there are, counted no further than `most`."""
+    async with database.connection() as connection:
+        return await store.count_budgets(connection, scope=scope, most=most)
+
+
+async def standings(database: Database, budgets: Sequence[BudgetRow]) -> dict[BudgetRow, Standing]:
+    """How these budgets stand now."""
+    async with database.connection() as connection:
+        meter = Meter(connection, datetime.now(UTC))
+        return {budget: await meter.standing(spec_of(budget)) for budget in budgets}
+
+
+def _check(wanted: BudgetRequest) -> None:
+    for field, name in (("siteId", wanted.site_id), ("appType", wanted.app_type)):
+        if name is not None:
+            check_printable(name, field)
+    for field, limit in (("softLimit", wanted.soft_limit), ("hardLimit", wanted.hard_limit)):
+        if limit is not None and limit < 0:
+            raise InvalidInput(f"{field} must not be negative.", field)
+    if wanted.soft_limit is None and wanted.hard_limit is None:
+        raise InvalidInput("Give softLimit, hardLimit or both.", "hardLimit")
+    if None not in (wanted.soft_limit, wanted.hard_limit) and (wanted.soft_limit or 0) > (
+        wanted.hard_limit or 0
+    ):
+        raise InvalidInput("softLimit must not be above hardLimit.", "softLimit")
+    time_zone(wanted.time_zone)
+
+
+def _described(budget: BudgetRow) -> dict[str, Any]:
+    return {
+        "siteId": budget.site_id,
+        "appType": budget.app_type,
+        "period": budget.period,
+        "softLimit": budget.soft_limit,
+        "hardLimit": budget.hard_limit,
+        "timeZone": budget.time_zone,
+    }

@@ -1,0 +1,1 @@
+"""Demo data: a made-up company's last 30 days."""

@@ -1,0 +1,1 @@
+"""Trigger jobs and batches: list, estimate, start, retry and stop them."""

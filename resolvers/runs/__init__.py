@@ -1,0 +1,1 @@
+"""Run logs, alerts and cached answers."""

@@ -1,0 +1,1 @@
+"""What is used: the dashboard, tokens, costs and estimates."""

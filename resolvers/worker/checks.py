@@ -1,0 +1,98 @@
+"""Whether the store is fit for this version: reached, new enough, migrated, and open to what we do."""
+
+from __future__ import annotations
+
+from db.migrations.adopted_columns import columns_in_the_way, count_odd_rows
+from db.migrations.runner import OLDEST_SERVER
+from db.postgres.address import connected
+from db.postgres.checks import missing_privileges, server_version, stands_behind_pooler
+from db.postgres.errors import StatementTimeout, Unavailable
+from db.postgres.pool import Connection, Database, Pooler, PoolSettings
+from db.sql.stored_times import read_stored_zone
+from db.usage.rollup_checks import compare_days, list_doubts, uncounted_tables
+from resolvers.worker.installation import copy_problem
+from resolvers.worker.maintenance import readiness
+
+
+async def pooler_problem(dsn: str, settings: PoolSettings) -> str | None:
+    """What the settings do not say of a pooler before the database; None where they fit.
+
+    Raises Unavailable where the server cannot be reached.
+    """
+    seconds = settings.connect_seconds
+    if settings.pooler is Pooler.NONE and await stands_behind_pooler(dsn, seconds=seconds):
+        return "a pooler stands before the database: set RUNGLASS_POOLER to transaction, or to session"
+    if settings.direct_dsn and await stands_behind_pooler(settings.direct_dsn, seconds=seconds):
+        return "RUNGLASS_DIRECT_DATABASE_URL leads to a pooler too: give the server's own address"
+    return None
+
+
+async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
+    """One line per check, each led by "ok" or "wrong"."""
+    database = Database(dsn, settings)
+    try:
+        async with connected(dsn, seconds=settings.connect_seconds, purpose="check"):
+            await database.open()
+        async with database.connection() as connection:
+            version = await server_version(connection)
+            fit = version >= OLDEST_SERVER
+            problem = await pooler_problem(dsn, settings)
+            between = "no pooler" if settings.pooler is Pooler.NONE else f"a pooler in {settings.pooler} mode"
+            lines = [f"wrong: {problem}" if problem else f"ok: {between}"]
+            lines += [f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"]
+            reason, writable = await readiness(database)
+            lines.append(f"wrong: {reason}" if reason else "ok: migrations")
+            if reason is None:
+                copied = await copy_problem(database)
+                lines.append(f"wrong: {copied}" if copied else "ok: installation")
+                missing = await missing_privileges(connection)
+                lines.append(f"wrong: no right to {', '.join(missing)}" if missing else "ok: permissions")
+                lines.append(
+                    "ok: the database takes changes"
+                    if writable
+                    else "wrong: the database takes no changes: it is a standby, or read-only (reading works)"
+                )
+                lines += await _adopted(connection)
+                lines += await _sums(connection)
+    except (StatementTimeout, Unavailable) as error:
+        return [f"wrong: {error}"]
+    finally:
+        await database.close()
+    return lines
+
+
+async def _adopted(connection: Connection) -> list[str]:
+    """What is odd about tables that others made."""
+    lines = [f"wrong: {problem}, which cannot be served" for problem in await columns_in_the_way(connection)]
+    zone = await read_stored_zone(connection)
+    if zone is not None and zone.key != "UTC":
+        lines.append(f"ok: times without a zone are read and written in {zone.key}")
+    odd = await count_odd_rows(connection)
+    if any(odd):
+        lines.append(
+            f"ok: {odd.runs:,} runs, {odd.jobs:,} jobs and {odd.cached_answers:,} cached answers have no"
+            " usable time of creation: no list or sum has them"
+        )
+    return lines
+
+
+async def _sums(connection: Connection) -> list[str]:
+    """Whether sums are exact: all writes counted, and some days equal to their rows."""
+    lines = [
+        f"wrong: writes of {table} are not all counted: a trigger is off or missing; once it is on, run"
+        " `runglass rollup rebuild`"
+        for table in await uncounted_tables(connection)
+    ]
+    compared, differing = await compare_days(connection)
+    lines += [
+        f"wrong: sums of {day} are not those of its rows: run `runglass rollup rebuild`" for day in differing
+    ]
+    if not lines:
+        lines.append(f"ok: sums of {compared} days are those of their rows")
+    for doubts in await list_doubts(connection):
+        if doubts.waiting:
+            lines.append(f"wrong: {doubts.waiting} days wait to be counted again: {doubts.reason}")
+        if doubts.differed:
+            when = f"{doubts.noticed_at:%Y-%m-%d %H:%M}"
+            lines.append(f"ok: {doubts.differed} days were counted again since {when}: {doubts.reason}")
+    return lines
