@@ -107,6 +107,8 @@ _PAGES_AT_ONCE = 1000
 # A COPY is ended now and then, so that the rows that it may yet refuse are few.
 _ROWS_OF_A_COPY = 100_000
 _LOCK_TRIES = 20
+# A value that is too long for an index is a row's fault too.
+_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 Loaded = Callable[[int, int], None]
 """Called with how many of how many pages of rows are loaded."""
@@ -247,33 +249,34 @@ class RunLogImport:
         """
         with contextlib.suppress(_IdsTaken), self._connection.transaction():
             changed = self._change_known() if update else 0
-            self._insert(progress, update)
+            self._by_pages(self._sql.insert_new if update else self._sql.insert, progress)
             return changed
         return None
 
     def _change_known(self) -> int:
         self.forget_orphans()
         self._connection.execute(LOCK_KNOWN)
-        with self._refusals():
-            changed = self._connection.execute(self._sql.change_known).fetchone()
-        return changed[0] if changed else 0
+        return self._by_pages(self._sql.change_known, lambda done, total: None)
 
-    def _insert(self, progress: Loaded, update: bool) -> None:
+    def _by_pages(self, statement: sql.Composed, progress: Loaded) -> int:
+        """Run a statement for all pages of rows, some at a time; gives how many rows it told of."""
         found = self._connection.execute(PAGES).fetchone()
         pages = found[0] if found else 0
-        statement = self._sql.insert_new if update else self._sql.insert
+        told = 0
         for first in range(0, pages, _PAGES_AT_ONCE):
             last = min(first + _PAGES_AT_ONCE, pages)
             try:
                 with self._connection.transaction():
-                    self._connection.execute(statement, {"first": f"({first},0)", "last": f"({last},0)"})
+                    places = {"first": f"({first},0)", "last": f"({last},0)"}
+                    told += self._connection.execute(statement, places).rowcount
             except psycopg.errors.UniqueViolation as error:
                 if error.diag.table_name == "run_external_ids":
                     raise _IdsTaken from error
                 raise self._with_line(error, statement, first, last) from error
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
+            except _REFUSALS as error:
                 raise self._with_line(error, statement, first, last) from error
             progress(last, pages)
+        return told
 
     def _with_line(self, error: psycopg.Error, statement: sql.Composed, first: int, last: int) -> RowsRefused:
         """The refusal with the line of the first row that is refused after the others, found by halves."""
@@ -284,7 +287,18 @@ class RunLogImport:
             (pages[page], pages[page + 1]),
         ).fetchall()
         places = [place for place, _ in rows] + [pages[page + 1]]
-        return _refused(error, rows[self._first_refused(statement, pages[0], places)][1])
+        place, line = rows[self._first_refused(statement, pages[0], places)]
+        return _refused(error, line, self._refused_column(place))
+
+    def _refused_column(self, place: str) -> str | None:
+        """The column that cannot hold the value of the row there; None where each of them can."""
+        for name, statement in self._sql.tried_values():
+            try:
+                with self._connection.transaction(force_rollback=True):
+                    self._connection.execute(statement, {"place": place})
+            except _REFUSALS:
+                return name
+        return None
 
     def _first_refused(self, statement: sql.Composed, begin: str, places: list[str]) -> int:
         """The last place up to which the rows from `begin` on are accepted."""
@@ -295,7 +309,7 @@ class RunLogImport:
                 with self._connection.transaction(force_rollback=True):
                     self._connection.execute(statement, {"first": begin, "last": places[middle]})
                 good = middle
-            except (psycopg.DataError, psycopg.IntegrityError):
+            except _REFUSALS:
                 bad = middle
         return good
 
@@ -314,7 +328,7 @@ class RunLogImport:
     def _refusals(self) -> Generator[None, None, None]:
         try:
             yield
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+        except _REFUSALS as error:
             where = re.search(r"COPY \w+, line (\d+)", error.diag.context or "")
             raise _refused(error, self._line(int(where[1])) if where else None) from error
 
@@ -360,10 +374,10 @@ def _connect(dsn: str) -> Connection:
     return psycopg.connect(dsn, application_name="runglass import", prepare_threshold=None)
 
 
-def _refused(error: psycopg.Error, line: int | None) -> RowsRefused:
+def _refused(error: psycopg.Error, line: int | None, column: str | None = None) -> RowsRefused:
     where = re.search(r"COPY \w+, line \d+, column (\w+)", error.diag.context or "")
     reason = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.UniqueViolation) and error.diag.message_detail:
         reason = error.diag.message_detail
-    column = where[1] if where else error.diag.column_name
+    column = where[1] if where else error.diag.column_name or column
     return RowsRefused(f"{column}: {reason}" if column else reason, line)

@@ -56,6 +56,12 @@ ARE_NEW: LiteralString = """ AND NOT EXISTS (
     WHERE ids.site_id = row.site_id::text AND ids.external_id = row.external_id::text
 )"""
 
+# The value takes the type of its column, without being cut as a cast would cut it.
+TRY_VALUE: LiteralString = """
+SELECT jsonb_populate_record(NULL::biz.ai_run_logs, jsonb_build_object({name}, {value}))
+FROM ({derive}) AS row
+"""
+
 INSERT: LiteralString = "INSERT INTO biz.ai_run_logs ({columns}) SELECT {values} FROM ({derive}) AS row"
 
 INSERT_AND_CLAIM: LiteralString = """
@@ -85,13 +91,14 @@ WITH changed AS (
     FROM pg_temp.import_rows AS row JOIN runglass.run_external_ids AS ids
         ON ids.site_id = row.site_id::text AND ids.external_id = row.external_id::text
     WHERE run.id = ids.run_id AND run.created_at = ids.created_at
+      AND row.ctid >= %(first)s::tid AND row.ctid < %(last)s::tid
     RETURNING ids.site_id, ids.external_id, ids.created_at AS old_created_at, run.created_at
 ), moved AS (
     UPDATE runglass.run_external_ids AS ids SET created_at = changed.created_at FROM changed
     WHERE ids.site_id = changed.site_id AND ids.external_id = changed.external_id
       AND changed.created_at <> changed.old_created_at
 )
-SELECT count(*) FROM changed
+SELECT FROM changed
 """
 
 HAS_REPEATED: LiteralString = """
@@ -222,6 +229,14 @@ class Statements:
         statement = sql.SQL("SELECT row.line, {} FROM ({}) AS row LIMIT %s")
         return statement.format(sql.SQL(", ").join(values), self._derive)
 
+    def tried_values(self) -> list[tuple[str, sql.Composed]]:
+        """For each column a statement that fails where it cannot hold the value of the row at a place."""
+        derive = self._derive + sql.SQL(" WHERE row.ctid = %(place)s::tid")
+        return [
+            (name, sql.SQL(TRY_VALUE).format(name=sql.Literal(name), value=self._final(name), derive=derive))
+            for name in self._written
+        ]
+
     @property
     def insert(self) -> sql.Composed:
         """The rows of some pages into the log."""
@@ -264,7 +279,7 @@ class Statements:
 
     @property
     def change_known(self) -> sql.Composed:
-        """The runs whose external ids are known, changed by the rows."""
+        """The runs whose external ids are known, changed by the rows of some pages."""
         names = [name for name in self._written if name not in ("site_id", "external_id")]
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), self._changed(name)) for name in names]
         return sql.SQL(CHANGE_KNOWN).format(assignments=sql.SQL(", ").join(assignments))

@@ -140,6 +140,9 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
             ) from error
         case errors.QueryCanceled():
             raise StatementTimeout("reading took too long and was stopped; narrow the filter") from error
+        # A domain, of whatever schema, that a column is of.
+        case psycopg.IntegrityError() if error.diag.datatype_name:
+            raise InvalidValue(first_line(error)) from error
         case psycopg.IntegrityError() if error.diag.schema_name == "biz":
             raise _refused_by_table(error) from error
         # A value that is too long for an index is the caller's too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from db.postgres.errors import translated
 from db.postgres.pool import Connection, Database
 
 
@@ -26,5 +27,6 @@ class JoinedDatabase(Database):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A savepoint of the transaction."""
-        async with self._joined.transaction():
-            yield self._joined
+        with translated(changing=True):
+            async with self._joined.transaction():
+                yield self._joined

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from db.postgres.pool import Database
+from db.postgres.errors import InvalidValue, RefusedByTable
+from db.postgres.pool import Connection, Database
 from db.runs import run_logs as store
+from db.runs.refused_runs import find_refused
 from db.runs.run_logs import KnownRunRow, RunLogFilter, RunLogRow
 from db.sql.keyset import Page, PageRequest
 from db.sql.scope import Scope
@@ -54,6 +57,7 @@ _TOKENS = {
     "completion_tokens": "completionTokens",
 }
 _TIMES = {"created_at": "createdAt", "finished_at": "finishedAt"}
+_FIELDS = {**_TEXTS, **_TOKENS, **_TIMES, "latency_ms": "latencyMs", "status": "status"}
 # Where the clock of a service is so much behind ours, its runs end before we heard that they began.
 _CLOCK_DIFFERENCE = timedelta(minutes=1)
 
@@ -116,13 +120,16 @@ async def record_runs(
     _check_external_ids(reports)
     now = datetime.now(UTC)
     reports = [_checked(index, report, now) for index, report in enumerate(reports)]
+    try:
+        return await _record(database, caller, reports)
+    except (InvalidValue, RefusedByTable):
+        await _refuse(database, caller, reports)
+        raise
+
+
+async def _record(database: Database, caller: Caller, reports: Sequence[RunReport]) -> tuple[list[int], int]:
     async with database.transaction() as transaction:
-        runs = [_columns(report) for report in reports]
-        known = await store.claim_external_ids(transaction, scope=caller.scope, runs=runs)
-        of_key = {(row.site_id, row.external_id): row for row in known}
-        for index, report in enumerate(reports):
-            if row := of_key.get((report.site_id, report.external_id or "")):
-                runs[index] = _change(index, report, row)
+        runs, known = await _claimed(transaction, caller, reports)
         ids, added = await store.record_runs(transaction, scope=caller.scope, runs=runs, known=known)
         for site_id in sorted({report.site_id for report in reports}):
             count = sum(report.site_id == site_id for report in reports)
@@ -130,6 +137,36 @@ async def record_runs(
                 transaction, caller, "recordRuns", ("site", site_id), site_id=site_id, after={"runs": count}
             )
     return ids, added
+
+
+async def _claimed(
+    transaction: Connection, caller: Caller, reports: Sequence[RunReport]
+) -> tuple[list[dict[str, Any]], list[KnownRunRow]]:
+    """What the reports write, by columns, and the runs that they change."""
+    runs = [_columns(report) for report in reports]
+    known = await store.claim_external_ids(transaction, scope=caller.scope, runs=runs)
+    of_key = {(row.site_id, row.external_id): row for row in known}
+    for index, report in enumerate(reports):
+        if row := of_key.get((report.site_id, report.external_id or "")):
+            runs[index] = _change(index, report, row)
+    return runs, known
+
+
+async def _refuse(database: Database, caller: Caller, reports: Sequence[RunReport]) -> None:
+    """Raise InvalidInput for the report that the table has not taken; do nothing where it takes all now."""
+    with suppress(_Accepted):
+        async with database.transaction() as transaction:
+            runs, known = await _claimed(transaction, caller, reports)
+            refused = await find_refused(transaction, scope=caller.scope, runs=runs, known=known)
+            if refused is None:
+                raise _Accepted
+            field = _FIELDS.get(refused.column or "")
+            where = f"runs[{refused.place}]" + (f".{field}" if field else "")
+            raise InvalidInput(f"{where} cannot be stored here: {refused.reason}.", field)
+
+
+class _Accepted(Exception):
+    """Undoes what was written to try it."""
 
 
 def _canonical(index: int, report: RunReport, scope: Scope) -> RunReport:

@@ -459,6 +459,51 @@ def test_a_value_that_only_the_server_can_judge_is_told_with_its_line(load: Load
         assert count(dsn) == 0
 
 
+NARROW = """
+DROP TABLE biz.ai_run_logs CASCADE;
+CREATE TABLE biz.ai_run_logs (
+    id serial PRIMARY KEY, site_id text, app_type text, external_id text, member_id text,
+    tokens_used smallint, prompt_tokens bigint, completion_tokens bigint, latency_ms smallint,
+    status varchar(7), error_message text CHECK (error_message <> 'none'), created_at timestamptz,
+    finished_at timestamptz);
+"""
+NARROW_HEADER = (
+    "site_id,app_type,external_id,created_at,prompt_tokens,completion_tokens,status,finished_at,error_message"
+)
+BAD_LINES = {
+    "40000,,success,,": "tokens_used: smallint out of range",
+    "1,,success,2026-05-01T01:00Z,": "latency_ms: smallint out of range",
+    "1,,circuit_open,,": "status: value too long for type character varying(7)",
+    "1,,failed,,none": "error_message_check",
+}
+
+
+# A change derives no latency.
+@pytest.mark.parametrize(
+    ("bad", "update"),
+    [(bad, update) for bad in BAD_LINES for update in (False, True) if not (update and "01:00Z" in bad)],
+)
+def test_what_a_narrow_column_cannot_hold_is_told_with_line_and_column(
+    load: Load, dsn: str, bad: str, *, update: bool
+) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(NARROW)
+    good = [f"a,chat,x{number},2026-05-01T00:00Z,1,2,success,," for number in range(400)]
+    if update:
+        load("\n".join([NARROW_HEADER, *good]))
+    lines = [NARROW_HEADER, *good[:300], f"a,chat,y,2026-05-01T00:00Z,{bad}", *good[300:]]
+    if update:
+        lines[301] = lines[301].replace(",y,", ",x399,")
+        del lines[-1]
+    before = count(dsn)
+
+    report = load("\n".join(lines), update=update)
+
+    assert (report.rows, [row.line for row in report.bad]) == (0, [302])
+    assert BAD_LINES[bad] in report.bad[0].reason
+    assert count(dsn) == before
+
+
 def test_no_statement_stays_on_a_connection_that_a_pooler_lends_on(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
