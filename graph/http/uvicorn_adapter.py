@@ -32,6 +32,9 @@ MAX_PIPELINED = 64
 SMALL_REST = 65_536
 """Bytes that may still come of a request that is answered, before its connection is given up."""
 
+FIRST_HEAD_SECONDS = 1.0
+"""How long a connection that was just made may still bring its request when the server stops."""
+
 RESET = struct.pack("ii", 1, 0)
 HOST = re.compile(rb"[^\s/?#@\\]*")
 
@@ -104,6 +107,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._running: Any = None  # The request's cycle that is being answered.
         self._in_body = False
         self._ended = False  # Nothing more of what comes is read as requests.
+        self._may_begin = True  # Nothing was asked yet.
+        self._stopping = False
         self._refusal: HTTPStatus | None = None
         self._unfinished_bytes = 0
         self._discarded = 0
@@ -172,9 +177,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._connection.abort()
 
     def shutdown(self) -> None:
-        """The server stops: answer what was asked, and close."""
+        """The server stops: answer what was asked, and close. Who has only just come may still ask."""
+        self._stopping = True
         if self._is_answering():
             self.cycle.keep_alive = False
+        elif self._may_begin:
+            self._may_begin = False
+            self._end_timer = self.loop.call_later(FIRST_HEAD_SECONDS, self.shutdown)
         else:
             self.finish()
 
@@ -238,8 +247,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._check_head()
         self._waiting_since, self._unfinished_bytes, self._discarded = None, 0, 0
-        self._in_body = True
+        self._in_body, self._may_begin = True, False
         super().on_headers_complete()
+        if self._stopping:
+            self.cycle.keep_alive = False
 
     def _check_head(self) -> None:
         lengths = (len(name) + len(value) + 4 for name, value in self.headers)
