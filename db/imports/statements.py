@@ -12,6 +12,8 @@ from typing import LiteralString, NamedTuple, cast
 
 from psycopg import sql
 
+from db.sql.token_counts import TOKENS_OF_RUN
+
 DERIVED = ("tokens_used", "latency_ms", "status", "created_at", "finished_at")
 
 # Numbers and times wait in these types, whatever an adopted table has, so that one calculation fits all.
@@ -29,8 +31,7 @@ _TYPES: dict[str, LiteralString] = {
 # What ends more than 24 days after it began is left without a latency, as its column holds no more.
 DERIVE: LiteralString = """
 SELECT row.*,
-    coalesce({tokens_used}, coalesce({prompt_tokens}, 0) + coalesce({completion_tokens}, 0))
-        AS final_tokens_used,
+    {tokens} AS final_tokens_used,
     created AS final_created_at,
     coalesce({latency_ms}, CASE
         WHEN {finished_at} >= created AND {finished_at} < created + interval '24 days'
@@ -47,7 +48,7 @@ FROM pg_temp.import_rows AS row,
             AS created,
         coalesce({status}, CASE WHEN {error_message} IS NULL THEN 'success' ELSE 'failed' END) AS state
     ) AS derived
-"""
+""".replace("{tokens}", TOKENS_OF_RUN)
 
 OF_PAGES: LiteralString = " WHERE row.ctid >= %(first)s::tid AND row.ctid < %(last)s::tid"
 

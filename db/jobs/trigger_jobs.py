@@ -154,7 +154,8 @@ FAIL_JOBS = SiteStatement(
     f"""
     UPDATE biz.ai_trigger_jobs SET status = 'failed', error_message = %(reason)s, finished_at = now(),
         tokens_used = coalesce(tokens_used, (
-            SELECT least(sum(run.tokens_used), 9223372036854775807) FROM biz.ai_run_logs AS run
+            SELECT least(coalesce(sum(runglass.whole_number(run.tokens_used)), 0), 9223372036854775807)
+            FROM biz.ai_run_logs AS run
             WHERE run.trigger_job_id = ai_trigger_jobs.id AND run.site_id = ai_trigger_jobs.site_id
         ))
     WHERE id = ANY(%(ids)s) AND {{scope}}

@@ -17,6 +17,7 @@ from db.sql.conditions import CREATED_RANGE, DATED, containing, equal, has_place
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut
 from db.sql.scope import Scope, SiteStatement
+from db.sql.token_counts import TOKENS_OF_RUN
 
 
 class RunLogRow(NamedTuple):
@@ -145,8 +146,7 @@ WITH added AS (
     )
     SELECT
         site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text,
-        coalesce(tokens_used, coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), prompt_tokens,
-        completion_tokens, latency_ms, status, error_message, model, external_id,
+        {tokens}, prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
         coalesce(created_at, now()), finished_at
     FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
     WHERE {scope}
@@ -155,7 +155,12 @@ WITH added AS (
     UPDATE runglass.run_external_ids AS ids SET run_id = added.id, created_at = added.created_at
     FROM added WHERE ids.site_id = added.site_id AND ids.external_id = added.external_id
 )
-SELECT id, site_id, external_id FROM added"""
+SELECT id, site_id, external_id FROM added""".replace(
+        "{tokens}",
+        TOKENS_OF_RUN.format(
+            tokens_used="tokens_used", prompt_tokens="prompt_tokens", completion_tokens="completion_tokens"
+        ),
+    )
 )
 
 LOCK_EXTERNAL_IDS: LiteralString = """

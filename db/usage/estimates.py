@@ -37,7 +37,7 @@ RECENT_CALLS = SiteStatement(
             sum(priced.cost)
         FROM (
             SELECT * FROM (
-                SELECT id, created_at, status, tokens_used::float8 AS tokens,
+                SELECT id, created_at, status, runglass.whole_number(tokens_used)::float8 AS tokens,
                     model, prompt_tokens, completion_tokens,
                     date_bin('15 minutes', created_at::timestamptz, '2000-01-01Z'::timestamptz) AS quarter
                 FROM biz.ai_run_logs

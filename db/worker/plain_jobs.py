@@ -14,6 +14,7 @@ from uuid import UUID
 
 from db.postgres.pool import Connection, fetch_one
 from db.sql.scope import Scope, SiteStatement
+from db.sql.token_counts import UNKNOWN_TOKENS
 
 
 class StartedRow(NamedTuple):
@@ -38,17 +39,17 @@ class FinishedRow(NamedTuple):
 # nobody has run before, whose first app has no failures to its name. Anything else gives no row and changes
 # nothing.
 START_JOB = SiteStatement(
-    """
+    f"""
     WITH place AS (
         SELECT job_id, app_types FROM runglass.job_queue
         WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s AND holder IS NULL AND NOT cancel_requested
-          AND app_types <> '{}' AND app_types <@ %(apps)s::text[]
+          AND app_types <> '{{}}' AND app_types <@ %(apps)s::text[]
         FOR UPDATE
     ), job AS (
         UPDATE biz.ai_trigger_jobs AS started
         SET status = 'running', started_at = coalesce(started_at, now()), reservation_released_at = NULL
         FROM place
-        WHERE started.id = place.job_id AND status = 'pending' AND input_run_id IS NULL AND {scope}
+        WHERE started.id = place.job_id AND status = 'pending' AND input_run_id IS NULL AND {{scope}}
           AND NOT EXISTS (
             SELECT FROM runglass.app_circuits AS circuit WHERE circuit.app_type = place.app_types[1]
         ) AND NOT EXISTS (
@@ -69,7 +70,7 @@ START_JOB = SiteStatement(
             site_id, app_type, trigger_type, member_id, tokens_used, status, external_id, trigger_job_id,
             created_at
         )
-        SELECT made.site_id, made.app_type, made.trigger_type, made.member_id, 0, 'running',
+        SELECT made.site_id, made.app_type, made.trigger_type, made.member_id, {UNKNOWN_TOKENS}, 'running',
             made.external_id, made.trigger_job_id, now()
         FROM job CROSS JOIN LATERAL jsonb_populate_record(NULL::biz.ai_run_logs, jsonb_build_object(
             'site_id', %(site_id)s::text, 'app_type', job.app_types[1], 'trigger_type', job.event_type,
@@ -86,17 +87,18 @@ START_JOB = SiteStatement(
 # What CHECK_HOLD, FINISH_RUN and END_JOB of `db.worker.work` and the engine's end of its job do, at once.
 # Without the hold it gives no row and changes nothing.
 FINISH_JOB = SiteStatement(
-    """
+    f"""
     WITH hold AS (
         SELECT job_id FROM runglass.job_queue
         WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE
     ), run AS (
         UPDATE biz.ai_run_logs AS run SET
-            status = %(status)s, tokens_used = %(tokens)s, prompt_tokens = %(prompt_tokens)s,
+            status = %(status)s, tokens_used = coalesce(%(tokens)s, {UNKNOWN_TOKENS}),
+        prompt_tokens = %(prompt_tokens)s,
             completion_tokens = %(completion_tokens)s, model = %(model)s, response_text = %(response)s,
             latency_ms = %(latency_ms)s, error_message = %(error)s, finished_at = now()
         FROM hold
-        WHERE run.id = %(run_id)s AND run.created_at = %(run_created_at)s AND {scope}
+        WHERE run.id = %(run_id)s AND run.created_at = %(run_created_at)s AND {{scope}}
     ), job AS (
         UPDATE biz.ai_trigger_jobs AS job
         SET status = %(job_status)s, error_message = %(job_error)s, tokens_used = %(job_tokens)s,

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from db.postgres.pool import Connection, fetch_all, fetch_one
 from db.sql.scope import Scope, SiteStatement
+from db.sql.token_counts import UNKNOWN_TOKENS
 from db.worker.queue import leave_queue
 
 
@@ -110,7 +111,7 @@ END_JOB = SiteStatement(
 
 LIST_EARLIER_RUNS = SiteStatement(
     """
-    SELECT external_id, status, response_text, error_message, coalesce(tokens_used, 0)
+    SELECT external_id, status, response_text, error_message, coalesce(runglass.whole_number(tokens_used), 0)
     FROM biz.ai_run_logs
     WHERE trigger_job_id = %(job_id)s AND external_id = ANY(%(external_ids)s) AND {scope}"""
 )
@@ -126,7 +127,7 @@ GET_ANSWER = SiteStatement("SELECT response_text FROM biz.ai_run_logs WHERE id =
 # The same call again, after a crash, finds its row by its external id. The values take the types of the
 # table's own columns, which an adopted one may have chosen otherwise.
 START_RUN = SiteStatement(
-    """
+    f"""
     WITH known AS (
         SELECT run_id FROM runglass.run_external_ids
         WHERE site_id = %(site_id)s AND external_id = %(external_id)s
@@ -135,10 +136,10 @@ START_RUN = SiteStatement(
             site_id, app_type, trigger_type, member_id, tokens_used, status, error_message, external_id,
             trigger_job_id, created_at, finished_at
         )
-        SELECT site_id, app_type, trigger_type, member_id, 0, status, error_message, external_id,
-            trigger_job_id, now(), CASE WHEN status <> 'running' THEN now() END
+        SELECT site_id, app_type, trigger_type, member_id, {UNKNOWN_TOKENS}, status, error_message,
+            external_id, trigger_job_id, now(), CASE WHEN status <> 'running' THEN now() END
         FROM jsonb_populate_record(NULL::biz.ai_run_logs, %(run)s)
-        WHERE NOT EXISTS (SELECT FROM known) AND {scope}
+        WHERE NOT EXISTS (SELECT FROM known) AND {{scope}}
         RETURNING id, created_at
     ), claimed AS (
         INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
@@ -148,14 +149,15 @@ START_RUN = SiteStatement(
 )
 
 FINISH_RUN = SiteStatement(
-    """
+    f"""
     UPDATE biz.ai_run_logs AS run SET
-        status = %(status)s, tokens_used = %(tokens)s, prompt_tokens = %(prompt_tokens)s,
+        status = %(status)s, tokens_used = coalesce(%(tokens)s, {UNKNOWN_TOKENS}),
+        prompt_tokens = %(prompt_tokens)s,
         completion_tokens = %(completion_tokens)s, model = %(model)s, response_text = %(response)s,
         latency_ms = %(latency_ms)s, error_message = %(error)s, finished_at = now()
     FROM runglass.run_external_ids AS ids
     WHERE ids.site_id = %(site_id)s AND ids.external_id = %(external_id)s
-      AND run.id = ids.run_id AND run.created_at = ids.created_at AND {scope}""",
+      AND run.id = ids.run_id AND run.created_at = ids.created_at AND {{scope}}""",
     column="run.site_id",
 )
 

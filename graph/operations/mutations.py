@@ -150,7 +150,8 @@ class RunReportInput:
         metadata=bound(text=Text.REPORT), default=None, description="The answer that came back."
     )
     tokens_used: int | None = strawberry.field(
-        default=None, description="Tokens charged; without it, the sum of prompt and completion tokens."
+        default=None,
+        description="Tokens charged; without it, the sum of prompt and completion tokens, or unknown.",
     )
     tokens_used_big: BigInt | None = strawberry.field(
         default=None, description=f"As tokensUsed, of which one may be given: {TOKENS_TEXT}."

@@ -184,7 +184,7 @@ class RunLogFilter:
         default=None, description="Only runs that took this long, in milliseconds."
     )
     tokens_used: IntRange | None = strawberry.field(
-        default=None, description="Only runs that used this many tokens."
+        default=None, description="Only runs that are known to have used this many tokens."
     )
     tokens_used_big: BigIntRange | None = strawberry.field(
         default=None, description="As tokensUsed, of which one may be given, for counts beyond 32 bits."

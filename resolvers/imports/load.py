@@ -80,9 +80,9 @@ def import_run_logs(
     Columns of the run log and of the file that have the same name match by themselves. Bad rows are reported,
     and keep everything from being loaded unless they are to be skipped.
 
-    Where the file leaves them out: tokens_used is the sum of prompt_tokens and completion_tokens; status is
-    failed where there is an error_message, else success; of created_at, finished_at and latency_ms each
-    follows from the other two.
+    Where the file leaves them out: tokens_used is the sum of prompt_tokens and completion_tokens, or
+    unknown; status is failed where there is an error_message, else success; of created_at, finished_at and
+    latency_ms each follows from the other two.
 
     Raises ImportUsageError for a wrong file, column or value; ImportFailed for an empty or damaged file;
     db.postgres.errors.Unavailable where the database is gone. Nothing is loaded then.

@@ -48,10 +48,13 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a call. `is_fault` tells that the app did not work, as its circuit breaker counts it."""
+    """What came of a call; `tokens` is None where nobody knows them.
+
+    `is_fault` tells that the app did not work, as its circuit breaker counts it.
+    """
 
     status: CallStatus
-    tokens: int = 0
+    tokens: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     model: str | None = None
@@ -186,7 +189,7 @@ def parse_answer(text: bytes, took_ms: int) -> Answer:
     prompt = _count(answer, "promptTokens", MAX_TOKENS)
     completion = _count(answer, "completionTokens", MAX_TOKENS)
     tokens = _count(answer, "tokens", MAX_TOKENS)
-    if tokens is None:
+    if tokens is None and (prompt, completion) != (None, None):
         tokens = (prompt or 0) + (completion or 0)
         if tokens > MAX_TOKENS:
             raise Malformed(f"promptTokens and completionTokens together must be at most {MAX_TOKENS}")

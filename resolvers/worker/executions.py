@@ -63,7 +63,7 @@ def after(execution: Execution, answer: Answer, cancelled: bool) -> Execution:
         cancelled=cancelled,
         position=execution.position + 1,
         answer=answer.response,
-        tokens=execution.tokens + answer.tokens,
+        tokens=execution.tokens + (answer.tokens or 0),
         error=None if answer.status == "success" else f"{app}: {answer.error or answer.status}",
     )
 

@@ -94,7 +94,7 @@ def test_ndjson_paths_reach_into_objects(load: Load, dsn: str) -> None:
     paths = {"tokens_used": "usage.total_tokens", "model": "new.0.m"}
     report = load(text, columns=paths)
     assert report.not_loaded == ["usage.x"]
-    assert rows(dsn, "tokens_used, model") == [(7, None), (0, "gpt"), (9, None)]
+    assert rows(dsn, "tokens_used, model") == [(7, None), (None, "gpt"), (9, None)]
     for source in ("usage.tokens", "usage.total_tokens.x", "new.1.m", "tokens"):
         with pytest.raises(
             ImportUsageError, match=f"tokens_used={source}: no row has it; the file's keys are"
@@ -116,8 +116,8 @@ def test_what_is_left_out_is_derived(load: Load, dsn: str) -> None:
     assert rows(dsn, columns) == [
         ("10:00:00", "10:00:01.5", 1500, 7, "success"),
         ("11:00:00", "11:00:02", 2000, 5, "failed"),
-        ("12:00:00", "12:00:02", 2000, 0, "success"),
-        ("13:00:00", None, None, 0, "success"),
+        ("12:00:00", "12:00:02", 2000, None, "success"),
+        ("13:00:00", None, None, None, "success"),
     ]
 
 
