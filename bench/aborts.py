@@ -17,13 +17,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
 
-from bench.contenders import Contender, request_headers, runglass
-from bench.store import filled_store
+from bench.contenders import Contender, running, sign_in
+from bench.store import ROOT, adopt, filled_server
 
 ROWS = 10_000
 LONGEST_PATIENCE = 0.012
@@ -47,10 +47,10 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     given = parser.parse_args()
     with (
-        filled_store(None, ROWS, print) as dsn,
+        filled_server(None, ROWS, print) as store,
         tempfile.TemporaryDirectory() as folder,
         pool_of(CONNECTIONS),
-        runglass(dsn, Path(folder)) as server,
+        started(adopt(store, "aborts", ROOT, print), Path(folder)) as server,
         ThreadPoolExecutor(given.clients) as clients,
     ):
         floods = [clients.submit(flood, server, seed, given.seconds) for seed in range(given.clients)]
@@ -58,7 +58,7 @@ def main() -> None:
         ended = time.monotonic()
         status = ready(server)
         print(f"readyz {status} after {time.monotonic() - ended:.1f} s, when what had arrived was worked off")
-        print(f"{leased(server, dsn)} of {CONNECTIONS} connections can be leased")
+        print(f"{leased(server)} of {CONNECTIONS} connections can be leased")
 
 
 @contextmanager
@@ -68,6 +68,11 @@ def pool_of(size: int) -> Iterator[None]:
     # One caller takes all of them here.
     os.environ["RUNGLASS_CALLER_SHARE"] = "1"
     yield
+
+
+def started(dsn: str, folder: Path) -> AbstractContextManager[Contender]:
+    """Runglass on that database, until the block ends."""
+    return running("runglass", dsn, sign_in({"DATABASE_URL": dsn}), folder)
 
 
 def flood(server: Contender, seed: int, seconds: float) -> int:
@@ -86,14 +91,15 @@ def send(server: Contender, query: str) -> socket.socket:
     """Send a request and leave the answer unread."""
     connection = socket.create_connection(("127.0.0.1", server.port))
     body = json.dumps({"query": query}).encode()
-    headers = {"host": "localhost", "content-length": str(len(body)), **request_headers(server.headers)}
+    headers = {"host": "localhost", "content-length": str(len(body)), **server.headers}
     head = "\r\n".join(["POST /graphql HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())])
     connection.sendall(f"{head}\r\n\r\n".encode() + body)
     return connection
 
 
-def leased(server: Contender, dsn: str) -> int:
+def leased(server: Contender) -> int:
     """How many connections the server gives out at once: so many of its requests reach a lock."""
+    dsn = server.dsn
     with psycopg.connect(dsn) as lock, psycopg.connect(dsn, autocommit=True) as store, ExitStack() as sent:
         lock.execute("LOCK TABLE biz.ai_run_logs IN ACCESS EXCLUSIVE MODE")
         for _ in range(CONNECTIONS + 2):

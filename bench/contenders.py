@@ -1,6 +1,6 @@
 """The servers that are compared: how each is installed, started, asked and stopped.
 
-Each is one process on loopback, on the same database over the same unix socket, with a pool of the same size.
+Each is one process on loopback, on the same PostgreSQL over the same unix socket, with as many connections.
 """
 
 from __future__ import annotations
@@ -9,25 +9,31 @@ import contextlib
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.cases import Case
 from bench.statements import write_peer_statements
+from bench.store import ROOT, python_of
+from web.build import find_node
 
-ROOT = Path(__file__).resolve().parent.parent
-MERCURIUS = ROOT / "bench" / "peers" / "mercurius"
-PLAIN = ROOT / "bench" / "peers" / "plain_strawberry.py"
+PEERS = ROOT / "bench" / "peers"
+TITLES = {
+    "runglass": "Runglass",
+    "mercurius": "mercurius",
+    "bun": "Bun",
+    "plain": "plain Strawberry",
+    "tree": "the other checkout",
+}
 POOL_SIZE = 10  # the product's default
 START_SECONDS = 30
 INSTALL_SECONDS = 300
@@ -39,128 +45,115 @@ class ContenderError(Exception):
 
 @dataclass
 class Contender:
-    """A server that runs. `title` names it in the report."""
+    """A server that runs, on a database (`dsn`), asked with these headers."""
 
     name: str
-    title: str
+    dsn: str
     port: int
+    headers: Mapping[str, str]
     process: subprocess.Popen[bytes]
     log: Path
-    headers: Mapping[str, str] = field(default_factory=dict)
 
-    def ask(self, case: Case) -> Any:
+    def ask(self, body: str) -> Any:
         """The data of one answer. Raises ContenderError where there is none, or errors beside it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("POST", "/graphql", case.body, request_headers(self.headers))
+            connection.request("POST", "/graphql", body, dict(self.headers))
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ContenderError(f"{self.title} does not answer: {error!r}") from error
+            raise ContenderError(f"{TITLES[self.name]} does not answer: {error!r}") from error
         finally:
             connection.close()
         if response.status != 200 or answer.get("errors") or not answer.get("data"):
-            raise ContenderError(f"{self.title} answers {response.status}: {str(answer)[:300]}")
+            raise ContenderError(f"{TITLES[self.name]} answers {response.status}: {str(answer)[:300]}")
         return answer["data"]
 
-    def last_words(self) -> str:
-        """The end of what it has written, on one line."""
-        return " ".join(self.log.read_text(errors="replace").split())[-400:]
+    def processor_seconds(self) -> tuple[float, float]:
+        """What its process and all of PostgreSQL have taken so far, together on all cores."""
+        with psycopg.connect(self.dsn) as connection:
+            postmaster = psutil.Process(connection.info.backend_pid).parent()
+        assert postmaster
+        return _seconds(psutil.Process(self.process.pid)), sum(map(_seconds, postmaster.children()))
 
-    def resident_kib(self) -> int:
-        """The memory that the process holds (RSS), in KiB."""
-        shown = subprocess.run(
-            ["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, text=True, check=True
-        )
-        return int(shown.stdout)
-
-
-@contextmanager
-def stopped(idle: Sequence[Contender]) -> Iterator[None]:
-    """Keep servers from running in the round of another: V8 collects garbage for seconds after its own."""
-    for contender in idle:
-        contender.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for contender in idle:
-            contender.process.send_signal(signal.SIGCONT)
+    def resident_mib(self) -> float:
+        """The memory that the process holds (RSS), in MiB."""
+        return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
 
-def request_headers(extra: Mapping[str, str]) -> dict[str, str]:
-    """The headers of every request, the same for each contender but for its sign-in."""
-    return {"content-type": "application/json", "accept": "application/json", **extra}
+def _seconds(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return times.user + times.system
+    return 0.0
 
 
-@contextmanager
-def runglass(dsn: str, folder: Path) -> Iterator[Contender]:
-    """The product as `runglass serve` starts it, with the settings it has by itself."""
-    port = free_port()
-    command = [sys.executable, "-m", "graph", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {"DATABASE_URL": dsn, "RUNGLASS_DRAIN_TIMEOUT": "0"}
-    headers = sign_in(environment)
-    with _running("runglass", "Runglass", port, command, environment, folder, headers) as contender:
-        yield contender
-
-
-def sign_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a caller that sees every site; none while the product has no command to make a key."""
-    command = [sys.executable, "-m", "graph", "key", "create", "--name", "bench", "--role", "viewer"]
+def sign_in(environment: Mapping[str, str], tree: Path = ROOT) -> dict[str, str]:
+    """The headers of a caller that sees every site and text, and may change them."""
+    command = [python_of(tree), "-m", "graph", "key", "create", "--name", "bench", "--role", "operator"]
     made = subprocess.run(
-        [*command, "--all-sites"],
-        cwd=ROOT,
+        [*command, "--all-sites", "--texts"],
+        cwd=tree,
         env=os.environ | dict(environment),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    if made.returncode == 2 and "No such command" in made.stderr:
-        return {}
     if made.returncode:
         raise ContenderError(f"no key could be made: {' '.join(made.stderr.split())[:200]}")
-    return {"authorization": f"Bearer {made.stdout.strip()}"}
+    key = made.stdout.strip()
+    json_type = "application/json"
+    return {"content-type": json_type, "accept": json_type, "authorization": f"Bearer {key}"}
 
 
 @contextmanager
-def mercurius(dsn: str, folder: Path, node: str) -> Iterator[Contender]:
-    """mercurius with graphql-jit on fastify, resolvers by hand on pg."""
+def running(
+    name: str, dsn: str, headers: Mapping[str, str], folder: Path, tree: Path = ROOT
+) -> Iterator[Contender]:
+    """A contender that answers, until the block ends."""
     port = free_port()
-    parts = conninfo_to_dict(dsn)
-    environment = {
-        **_peer_environment(port, folder),
-        "NODE_ENV": "production",
-        "PGHOST": str(parts["host"]),
-        "PGPORT": str(parts["port"]),
-        "PGUSER": str(parts["user"]),
-        "PGDATABASE": str(parts["dbname"]),
-    }
-    command = [node, str(MERCURIUS / "server.js")]
-    with _running("mercurius", "mercurius + jit", port, command, environment, folder) as contender:
+    if name in ("mercurius", "bun"):
+        command = [_bun() if name == "bun" else find_node()[0], str(PEERS / f"{name}.js")]
+        environment = _peer_environment(dsn, port, folder)
+    else:
+        command = [python_of(tree), "-m", "graph", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        environment = {"DATABASE_URL": dsn, "RUNGLASS_DRAIN_TIMEOUT": "0"}
+        environment |= {"RUNGLASS_FAST_PATHS": "off"} if name == "plain" else {}
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=tree,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        contender = Contender(name, dsn, port, headers, process, log)
+        _await_port(contender)
         yield contender
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
-@contextmanager
-def plain_strawberry(dsn: str, folder: Path) -> Iterator[Contender]:
-    """Strawberry on its own ASGI view under uvicorn, with its parser and validation caches."""
-    port = free_port()
-    environment = {**_peer_environment(port, folder), "DATABASE_URL": dsn}
-    command = [sys.executable, str(PLAIN)]
-    with _running("plain", "plain Strawberry", port, command, environment, folder) as contender:
-        yield contender
-
-
-def install_mercurius(node: str, npm: list[str]) -> None:
-    """Install the pinned packages where that is not done yet."""
-    stamp = MERCURIUS / "node_modules" / ".package-lock.json"
-    lock = MERCURIUS / "package-lock.json"
-    if stamp.is_file() and stamp.stat().st_mtime >= lock.stat().st_mtime:
+def install_peers() -> None:
+    """Install the pinned packages of npm where that is not done yet. Raises BuildFailed or ContenderError."""
+    node, npm = find_node()
+    stamp = PEERS / "node_modules" / ".package-lock.json"
+    if stamp.is_file() and stamp.stat().st_mtime >= (PEERS / "package-lock.json").stat().st_mtime:
         return
     path = f"{Path(node).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         done = subprocess.run(
-            [*npm, "ci", "--loglevel=error"],
-            cwd=MERCURIUS,
+            [*([node, npm] if npm.endswith(".js") else [npm]), "ci", "--loglevel=error"],
+            cwd=PEERS,
             env=os.environ | {"PATH": path},
             capture_output=True,
             text=True,
@@ -180,43 +173,28 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _peer_environment(port: int, folder: Path) -> dict[str, str]:
+def _bun() -> str:
+    # Where the npm package of Bun has its binary before its install script, which is not run, links it.
+    for program in sorted((PEERS / "node_modules" / "@oven").glob("bun-*/bin/bun*")):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([program, "--version"], capture_output=True, check=True, timeout=60)
+            return str(program)
+    raise ContenderError("npm has no Bun for this machine")
+
+
+def _peer_environment(dsn: str, port: int, folder: Path) -> dict[str, str]:
     statements = folder / "statements.json"
     write_peer_statements(statements)
-    return {"PORT": str(port), "POOL_SIZE": str(POOL_SIZE), "STATEMENTS": str(statements)}
-
-
-@contextmanager
-def _running(
-    name: str,
-    title: str,
-    port: int,
-    command: list[str],
-    environment: Mapping[str, str],
-    folder: Path,
-    headers: Mapping[str, str] | None = None,
-) -> Iterator[Contender]:
-    log = folder / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        contender = Contender(name, title, port, process, log, headers or {})
-        _await_port(contender)
-        yield contender
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    parts = conninfo_to_dict(dsn)
+    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
+    return {
+        "NODE_ENV": "production",
+        "PORT": str(port),
+        "POOL_SIZE": str(POOL_SIZE),
+        "SCHEMA": str(ROOT / "schema.graphql"),
+        "STATEMENTS": str(statements),
+        **{variable: str(parts[part]) for variable, part in names.items()},
+    }
 
 
 def _await_port(contender: Contender) -> None:
@@ -228,4 +206,5 @@ def _await_port(contender: Contender) -> None:
         ):
             return
         time.sleep(0.05)
-    raise ContenderError(f"{contender.title} did not start: {contender.last_words()}")
+    words = " ".join(contender.log.read_text(errors="replace").split())[-400:]
+    raise ContenderError(f"{TITLES[contender.name]} did not start: {words}")

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import psycopg
 
-from bench.aborts import DASHBOARDS, LIST, leased, pool_of, ready
-from bench.contenders import Contender, request_headers, runglass
-from bench.store import fill
+from bench.aborts import DASHBOARDS, LIST, leased, pool_of, ready, started
+from bench.contenders import Contender
+from bench.store import ROOT, adopt, fill
 from db.embedded import server as embedded
 
 ROWS = 100_000
@@ -47,7 +47,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         store(Path(folder)) as dsn,
         pool_of(CONNECTIONS),
-        runglass(dsn, Path(folder)) as server,
+        started(dsn, Path(folder)) as server,
         ThreadPoolExecutor(given.clients) as clients,
     ):
         while ready(server) != 200:
@@ -64,10 +64,10 @@ def main() -> None:
             longest = max(seconds for each, seconds in answers if each == kind)
             print(f"{kind}: {count:,} requests, the longest took {longest:.2f} s")
         ended = time.monotonic()
-        while leased(server, dsn) < CONNECTIONS and time.monotonic() < ended + 60:
+        while leased(server) < CONNECTIONS and time.monotonic() < ended + 60:
             pass
         waited = time.monotonic() - ended
-        print(f"{leased(server, dsn)} of {CONNECTIONS} connections can be leased, {waited:.0f} s later")
+        print(f"{leased(server)} of {CONNECTIONS} connections can be leased, {waited:.0f} s later")
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def store(folder: Path) -> Iterator[str]:
     folder.chmod(0o755)  # as root, another account runs it
     with embedded.start(folder / "store", durable=False) as server:
         fill(server.dsn(), ROWS, print)
-        yield server.dsn()
+        yield adopt(server.dsn(), "deaths", ROOT, print)
 
 
 def kill_until(dsn: str, end: float) -> Counter[str]:
@@ -101,7 +101,7 @@ def ask_until(server: Contender, end: float, query: str) -> list[tuple[str, floa
     """Ask again and again; gives what each request got, and how long it took."""
     answers: list[tuple[str, float]] = []
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    body, headers = json.dumps({"query": query}), request_headers(server.headers)
+    body, headers = json.dumps({"query": query}), dict(server.headers)
     while time.monotonic() < end:
         started = time.monotonic()
         try:

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.contenders import ROOT, START_SECONDS, ContenderError, free_port, request_headers, sign_in
-from bench.store import SCRATCH
+from bench.contenders import START_SECONDS, ContenderError, free_port, sign_in
+from bench.store import ROOT, SCRATCH
 from db.embedded import server as embedded
 from db.embedded.server import EmbeddedServerError, exit_on_termination
 
@@ -70,7 +70,7 @@ def _measure(rounds: int, data_dir: Path | None) -> None:
         _report("import graph.app", rounds, lambda: import_app(environment))
         environment |= {"RUNGLASS_DATA_DIR": str(folder), "RUNGLASS_HOST": "127.0.0.1"}
         environment.pop("DATABASE_URL", None)
-        headers = request_headers(sign_in(environment))
+        headers = sign_in(environment)
         _report("serve, embedded", rounds, lambda: first_answer(environment, headers))
         with embedded.start(folder) as server:
             given = environment | {"DATABASE_URL": server.dsn()}

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -20,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.load import find_pgbench, run_pgbench
+from db.embedded.place import find_binaries
 from db.migrations.runner import apply_migrations
 from db.usage import rollups
 
@@ -39,7 +42,28 @@ INSERT INTO biz.ai_run_logs (site_id, app_type, member_id, session_id, model, re
 
 async def written(dsn: str, program: str, folder: Path, seconds: float) -> float:
     """Rows a second of one round."""
-    return (await asyncio.to_thread(run_pgbench, program, dsn, folder, INSERT, {}, seconds)).rate
+    script = folder / "insert.sql"
+    script.write_text(INSERT)
+    command = [
+        program,
+        "-n",
+        "-M",
+        "prepared",
+        "-c",
+        "8",
+        "-j",
+        "2",
+        "-f",
+        script,
+        "-T",
+        f"{seconds:.0f}",
+        dsn,
+    ]
+    run = partial(subprocess.run, capture_output=True, text=True, check=True, timeout=seconds + 30)
+    output = (await asyncio.to_thread(run, command)).stdout
+    rate = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
+    assert rate, output
+    return float(rate[1])
 
 
 async def written_and_folded(dsn: str, program: str, folder: Path, seconds: float) -> float:
@@ -54,9 +78,7 @@ async def written_and_folded(dsn: str, program: str, folder: Path, seconds: floa
 
 
 async def main(dsn: str, seconds: float, rounds: int) -> None:
-    program = find_pgbench()
-    if program is None:
-        raise SystemExit("there is no pgbench")
+    program = str(find_binaries() / "pgbench")
     target = make_conninfo(dsn, dbname=DATABASE)
     rates: dict[str, list[float]] = {"with roll-ups": [], "without": []}
     maintenance = await psycopg.AsyncConnection.connect(dsn, dbname="postgres", autocommit=True)

@@ -26,8 +26,8 @@ def test_a_step_back_breaks_a_contract(repository: Path, tmp_path: Path) -> None
         shutil.copytree(repository / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__"))
     steps = {
         "db/postgres": "import strawberry\nimport resolvers.errors\nimport db.loaders\n",
-        "resolvers/runs": "import psycopg\nimport resolvers.demo\n",
-        "graph/types": "import graph.cli\n",
+        "resolvers/runs": "import psycopg\nimport resolvers.demo.load\n",
+        "graph/types": "import graph.cli.main\n",
     }
     for room, text in steps.items():
         (tmp_path / room / "a_step_back.py").write_text(text)
