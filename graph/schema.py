@@ -18,8 +18,7 @@ from graphql import (
 from strawberry.schema.config import StrawberryConfig
 
 from graph.execution.limits import Limits
-from graph.operations.mutations import Mutation
-from graph.operations.queries import Query
+from graph.operations.root import Mutation, Query
 from graph.types.alerts import Alert
 from graph.types.api_keys import ApiKey
 from graph.types.audit_log import AuditEntry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ def test_the_contracts_are_kept(repository: Path) -> None:
     assert "6 kept, 0 broken" in answer.stdout
 
 
-def test_a_step_back_breaks_a_contract(repository: Path, tmp_path: Path) -> None:
+def test_a_step_back_breaks_each_contract(repository: Path, tmp_path: Path) -> None:
     for floor in FLOORS:
         shutil.copytree(repository / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__"))
     steps = {
@@ -52,6 +53,24 @@ def test_only_the_settings_read_the_environment(repository: Path) -> None:
     # What a child process of the embedded server gets is no setting of ours.
     assert readers - allowed <= {"db/embedded/process.py", "db/embedded/place.py"}
     assert allowed <= readers
+
+
+def test_the_api_takes_only_values_from_the_store(repository: Path) -> None:
+    """Rows, filters, pages, loaders and errors: what reads and writes is a use-case of `resolvers`."""
+    allowed = re.compile(
+        r"\w+(Row|Filter|Page|Request|Key)|Key|Page|Loaders?|Scope|Repeats|EVERY_\w+|StatementTimeout"
+    )
+    errors = {"Unavailable", "RefusedByTable"}
+    found = {
+        f"{path.relative_to(repository)}: {name.name}"
+        for room in ("auth", "documents", "execution", "http", "operations", "types")
+        for path in sorted((repository / "graph" / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "db"
+        for name in node.names
+        if not allowed.fullmatch(name.name) and name.name not in errors
+    }
+    assert found == set()
 
 
 @pytest.mark.parametrize("word", ["utils", "helpers", "common", "base"])

@@ -8,7 +8,7 @@ import strawberry
 from db.runs.alerts import AlertFilter as Wanted
 from db.runs.alerts import AlertRow
 from db.runs.run_logs import RunLogRow
-from graph.context import Info
+from graph.context import Context, Info
 from graph.types.fields import numbered_id, resolved
 from graph.types.ids import Kind
 from graph.types.long_texts import long_text, truncated
@@ -82,11 +82,11 @@ class AlertFilter:
     )
 
 
-def wanted_alerts(given: AlertFilter | None, info: Info) -> Wanted:
+def alert_filter(given: AlertFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info.context)
+    start, end = time_range(given.created_at, context)
     return Wanted(
         alert_statuses=words(given.alert_status), app_type=given.app_type, created_from=start, created_to=end
     )

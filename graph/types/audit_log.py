@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 
 from db.access.audit_log import AuditFilter as Wanted
 from db.access.audit_log import AuditRow
-from graph.context import Info
+from graph.context import Context
 from graph.types.bounds import FORMED
 from graph.types.fields import numbered_id, resolved
 from graph.types.ids import Kind, kind_of, parse_batch_id, parse_id, print_id
@@ -87,11 +87,11 @@ class AuditLogFilter:
     )
 
 
-def wanted_entries(given: AuditLogFilter | None, info: Info) -> Wanted:
+def audit_filter(given: AuditLogFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it. Raises BAD_USER_INPUT where the target is no typed id."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info.context)
+    start, end = time_range(given.created_at, context)
     kind, target = _target(given.target_id)
     return Wanted(
         actor=given.actor,

@@ -10,7 +10,7 @@ import strawberry
 from db.jobs.batches import BatchFilter as Wanted
 from db.jobs.batches import BatchRow
 from db.sql.keyset import Page
-from graph.context import Info
+from graph.context import Context, Info
 from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
 from graph.types.ids import Kind, print_id
@@ -279,11 +279,11 @@ class BatchFilter:
     )
 
 
-def wanted_batches(given: BatchFilter | None, info: Info) -> Wanted:
+def batch_filter(given: BatchFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info.context)
+    start, end = time_range(given.created_at, context)
     return Wanted(
         statuses=words(given.status), created_by=given.created_by, created_from=start, created_to=end
     )

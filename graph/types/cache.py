@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from db.runs.cache import CacheEntryRow, CacheResultRow
 from db.runs.cache import CacheFilter as Wanted
 from graph.auth.permissions import ReadsTexts
-from graph.context import Info
+from graph.context import Context, Info
 from graph.types.fields import numbered_id, resolved
 from graph.types.ids import Kind
 from graph.types.long_texts import CUT_JSON, TRUNCATED, WEIGHT, is_asked_by_id, json_value
@@ -110,11 +110,11 @@ class CacheEntryFilter:
     )
 
 
-def wanted_entries(given: CacheEntryFilter | None, info: Info) -> Wanted:
+def cache_filter(given: CacheEntryFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()
-    start, end = time_range(given.created_at, info.context)
+    start, end = time_range(given.created_at, context)
     return Wanted(
         cache_type=given.app_type,
         target_id=given.member_id,

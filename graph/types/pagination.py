@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -134,17 +134,6 @@ class ConnectionPage:
     source: Any = None
     count_undated: Callable[[], Awaitable[int]] | None = None
     undated: asyncio.Future[int] | None = None
-
-
-class CountRows(Protocol):
-    """Counts the rows of a filter up to a number; without `dated` those that have no place in a page."""
-
-    def __call__(self, most: int, /, *, dated: bool = True) -> Awaitable[int]: ...
-
-
-def filtered_page(page: Page[Any], count: CountRows, source: Any = None) -> ConnectionPage:
-    """A page of a table of others, some rows of which may have no time of creation."""
-    return ConnectionPage(page, count, source, lambda: count(EXACT_TOTAL, dated=False))
 
 
 @strawberry.type(description="Where a page lies in its list.")

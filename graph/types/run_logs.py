@@ -11,7 +11,7 @@ from db.jobs.trigger_jobs import TriggerJobRow
 from db.runs.run_logs import EVERY_RUN, RunLogRow, RunTextRow
 from db.runs.run_logs import RunLogFilter as Wanted
 from graph.auth.permissions import ReadsTexts
-from graph.context import Info
+from graph.context import Context, Info
 from graph.errors import ApiError, ErrorCode
 from graph.types.fields import numbered_id, resolved
 from graph.types.ids import Kind
@@ -197,11 +197,11 @@ class RunLogFilter:
     )
 
 
-def wanted_runs(given: RunLogFilter | None, info: Info) -> Wanted:
+def run_filter(given: RunLogFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return EVERY_RUN
-    start, end = time_range(given.created_at, info.context)
+    start, end = time_range(given.created_at, context)
     if None not in (given.tokens_used, given.tokens_used_big):
         message = "tokensUsed and tokensUsedBig say the same; give one of them."
         raise ApiError(ErrorCode.BAD_USER_INPUT, message, argument="tokensUsedBig")

@@ -252,7 +252,7 @@ class TriggerJobFilter:
     )
 
 
-def wanted_jobs(given: TriggerJobFilter | None, context: Context) -> Wanted:
+def job_filter(given: TriggerJobFilter | None, context: Context) -> Wanted:
     """The filter as the store takes it."""
     if given is None:
         return Wanted()

@@ -1,23 +1,45 @@
-"""The mutations that run jobs again or stop them; `graph.operations.mutations` puts them into the root."""
+"""Trigger jobs: list them, run them again, stop them."""
 
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import strawberry
 
 from db.jobs.trigger_jobs import TriggerJobRow
-from graph.context import Context
-from graph.operations.budget_mutations import BudgetOverride, reason_of
-from graph.operations.idempotency import KeyedInput
+from graph.auth.permissions import Administers
+from graph.context import Context, Info
+from graph.operations.budgets import BudgetOverride, reason_of
+from graph.operations.changes import KeyedInput, mutation
+from graph.operations.lists import Listing, TypedId, filter_argument, list_field
 from graph.types import steered_jobs as types
 from graph.types.bounds import FORMED, bound
+from graph.types.fields import resolved
 from graph.types.ids import Kind, parse_id
+from graph.types.pagination import EXACT_TOTAL
 from graph.types.refusals import BudgetExceeded, Conflict, InvalidInput, NotFound
 from graph.types.statuses import described
-from graph.types.trigger_jobs import TriggerJob, TriggerJobFilter, wanted_jobs
+from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJobFilter, job_filter
 from resolvers.jobs import cancellations, failures, retries
+from resolvers.jobs import trigger_jobs as cases
 from resolvers.jobs.chains import RetryFrom as Origin
 from resolvers.jobs.selection import DEFAULT_JOBS, MAX_JOBS, MAX_REASON, JobsRequest
+
+
+def _lists(context: Context, filter: TriggerJobFilter | None) -> Listing:
+    scope = context.scope.narrow(filter.site_id if filter else None)
+    wanted = job_filter(filter, context)
+    count = partial(cases.count_trigger_jobs, context.database, scope, wanted)
+    return Listing(
+        partial(cases.list_trigger_jobs, context.database, scope, wanted),
+        count,
+        partial(count, EXACT_TOTAL, dated=False),
+        source=scope,
+    )
+
+
+async def _trigger_job(info: Info, id: TypedId) -> TriggerJobRow | None:
+    return await info.context.loaders.whole.trigger_jobs.load(parse_id(id, Kind.JOB, "id"))
 
 
 @strawberry.enum(description="Where in its chain of apps a retry begins.")
@@ -133,8 +155,7 @@ FailJobsResult = Annotated[
 ]
 
 
-async def retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
-    """Resolve retryJob."""
+async def _retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
     override = reason_of(context, input.override)
     return await retries.retry_job(
@@ -142,8 +163,7 @@ async def retry_job(context: Context, input: RetryJobInput) -> TriggerJobRow:
     )
 
 
-async def retry_jobs(context: Context, input: RetryJobsInput) -> retries.RetriedJobs:
-    """Resolve retryJobs."""
+async def _retry_jobs(context: Context, input: RetryJobsInput) -> retries.RetriedJobs:
     override = reason_of(context, input.override)
     return await retries.retry_jobs(
         context.database,
@@ -154,20 +174,17 @@ async def retry_jobs(context: Context, input: RetryJobsInput) -> retries.Retried
     )
 
 
-async def cancel_job(context: Context, input: CancelJobInput) -> TriggerJobRow:
-    """Resolve cancelJob."""
+async def _cancel_job(context: Context, input: CancelJobInput) -> TriggerJobRow:
     job_id = parse_id(input.job_id, Kind.JOB, "jobId")
     return await cancellations.cancel_job(context.database, context.caller, job_id)
 
 
-async def cancel_jobs(context: Context, input: CancelJobsInput) -> cancellations.CancelledJobs:
-    """Resolve cancelJobs."""
+async def _cancel_jobs(context: Context, input: CancelJobsInput) -> cancellations.CancelledJobs:
     request = _request(context, input, input.filter)
     return await cancellations.cancel_jobs(context.database, context.caller, request)
 
 
-async def fail_jobs(context: Context, input: FailJobsInput) -> failures.FailedJobs:
-    """Resolve failJobs."""
+async def _fail_jobs(context: Context, input: FailJobsInput) -> failures.FailedJobs:
     request = _request(context, input, input.filter)
     return await failures.fail_jobs(context.database, context.caller, request)
 
@@ -180,9 +197,56 @@ def _request(context: Context, given: JobsInput, filter: TriggerJobFilter | None
     ids = given.job_ids
     return JobsRequest(
         ids=None if ids is None else tuple(parse_id(each, Kind.JOB, "jobIds") for each in ids),
-        wanted=None if filter is None else wanted_jobs(filter, context),
+        wanted=None if filter is None else job_filter(filter, context),
         site_id=filter.site_id if filter else None,
         limit=given.limit,
         is_dry_run=given.dry_run,
         reason=given.reason,
+    )
+
+
+@strawberry.type
+class JobQueries:
+    """Root fields of `Query`."""
+
+    trigger_jobs: TriggerJobConnection = list_field(
+        Kind.JOB, _lists, "Jobs.", narrowed_by=filter_argument(TriggerJobFilter, "jobs")
+    )
+    trigger_job: TriggerJob | None = resolved(
+        _trigger_job,
+        "One job; null where there is none of that id.",
+    )
+
+
+@strawberry.type
+class JobMutations:
+    """Root fields of `Mutation`."""
+
+    retry_job = mutation(
+        _retry_job,
+        RetryJobResult,
+        "Add a new, forced job that repeats a finished one. Conflict while a retry of it waits or runs.",
+    )
+    retry_jobs = mutation(
+        _retry_jobs,
+        RetryJobsResult,
+        "Run many jobs again in one transaction. One that cannot be is refused by itself and hinders no"
+        " other; the budgets allow all of the rest or none.",
+    )
+    cancel_job = mutation(
+        _cancel_job,
+        CancelJobResult,
+        "Stop a job: at once where it waits, before its next app where it runs on our workers.",
+    )
+    cancel_jobs = mutation(
+        _cancel_jobs,
+        CancelJobsResult,
+        "Stop many jobs in one transaction. One that cannot be is refused by itself and hinders no other.",
+    )
+    fail_jobs = mutation(
+        _fail_jobs,
+        FailJobsResult,
+        "End jobs as failed, whoever runs them: for what nobody else ends, such as the jobs of a dispatcher"
+        " that is gone. Their calls without an answer fail with them, and nothing stays reserved for them.",
+        Administers,
     )

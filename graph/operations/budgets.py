@@ -1,22 +1,47 @@
-"""The mutations of budgets, for admins, and the override of a hard limit."""
+"""Budgets: list, set and remove them, and pass their hard limits."""
 
+from functools import partial
 from typing import Annotated
 
 import strawberry
 
 from db.budgets.budgets import BudgetRow
-from graph.context import Context
+from graph.auth.permissions import Administers
+from graph.context import Context, Info
 from graph.errors import ApiError, ErrorCode
-from graph.operations.idempotency import KeyedInput
+from graph.operations.changes import KeyedInput, mutation
+from graph.operations.lists import Listing, SiteId, TypedId, list_field
 from graph.types.bounds import FORMED, NAME, bound
-from graph.types.budgets import BudgetLimit, BudgetPeriod
+from graph.types.budgets import BudgetEventConnection, BudgetLimit, BudgetLimitConnection, BudgetPeriod
+from graph.types.fields import resolved
 from graph.types.ids import Kind, parse_id, print_id
 from graph.types.refusals import Conflict, InvalidInput, NotFound
 from graph.types.scalars import BigInt
 from resolvers.access.callers import Role
+from resolvers.budgets import budget_events as event_cases
 from resolvers.budgets import budgets as cases
 
 _MAX_REASON = 500
+
+
+def _lists(context: Context, site_id: str | None) -> Listing:
+    scope = context.scope.narrow(site_id)
+    return Listing(
+        partial(cases.list_budgets, context.database, scope),
+        partial(cases.count_budgets, context.database, scope),
+    )
+
+
+def _lists_events(context: Context, site_id: str | None) -> Listing:
+    scope = context.scope.narrow(site_id)
+    return Listing(
+        partial(event_cases.list_events, context.database, scope),
+        partial(event_cases.count_events, context.database, scope),
+    )
+
+
+async def _budget_limit(info: Info, id: TypedId) -> BudgetRow | None:
+    return await info.context.loaders.budgets.load(parse_id(id, Kind.BUDGET, "id"))
 
 
 @strawberry.input(description="Starts something although it passes a hard limit. For admins; it is audited.")
@@ -89,7 +114,7 @@ RemoveBudgetResult = Annotated[
 ]
 
 
-async def set_budget(context: Context, input: SetBudgetInput) -> BudgetRow:
+async def _set_budget(context: Context, input: SetBudgetInput) -> BudgetRow:
     """Add or change a budget."""
     wanted = cases.BudgetRequest(
         site_id=input.site_id,
@@ -102,8 +127,48 @@ async def set_budget(context: Context, input: SetBudgetInput) -> BudgetRow:
     return await cases.set_budget(context.database, context.caller, wanted)
 
 
-async def remove_budget(context: Context, input: RemoveBudgetInput) -> RemovedBudget:
+async def _remove_budget(context: Context, input: RemoveBudgetInput) -> RemovedBudget:
     """Remove a budget."""
     budget_id = parse_id(input.budget_id, Kind.BUDGET, "budgetId")
     removed = await cases.remove_budget(context.database, context.caller, budget_id)
     return RemovedBudget(budget_id=strawberry.ID(print_id(Kind.BUDGET, removed.id)))
+
+
+@strawberry.type
+class BudgetQueries:
+    """Root fields of `Query`."""
+
+    budgets: BudgetLimitConnection = list_field(
+        Kind.BUDGET,
+        _lists,
+        "The budgets that admins set, and how they stand. Those of every site need to see every site.",
+        narrowed_by=("site_id", SiteId),
+    )
+    budget_events: BudgetEventConnection = list_field(
+        Kind.BUDGET_EVENT,
+        _lists_events,
+        "Thresholds that budgets reached: 80, 95 and 100 percent, each once in a period.",
+        narrowed_by=("site_id", SiteId),
+    )
+    budget_limit: BudgetLimit | None = resolved(
+        _budget_limit,
+        "One budget that an admin set; null where there is none of that id.",
+    )
+
+
+@strawberry.type
+class BudgetMutations:
+    """Root fields of `Mutation`."""
+
+    set_budget = mutation(
+        _set_budget,
+        SetBudgetResult,
+        "Limit the tokens of a site, an app, both or all, a day or a month.",
+        Administers,
+    )
+    remove_budget = mutation(
+        _remove_budget,
+        RemoveBudgetResult,
+        "Limit them no more.",
+        Administers,
+    )

@@ -1,20 +1,30 @@
-"""The mutations of prices, for admins of every site."""
+"""Prices of models: list, set and remove them."""
 
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 import strawberry
 
 from db.usage.model_prices import ModelPriceRow
+from graph.auth.permissions import Administers
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode
-from graph.operations.idempotency import KeyedInput
+from graph.operations.changes import KeyedInput, mutation
+from graph.operations.lists import Listing, list_field
 from graph.types.bounds import FORMED, NAME
 from graph.types.ids import Kind, parse_id, print_id
-from graph.types.model_prices import ModelPrice
+from graph.types.model_prices import ModelPrice, ModelPriceConnection
 from graph.types.refusals import Conflict, InvalidInput, NotFound
 from resolvers.usage import model_prices as cases
+
+
+def _lists(context: Context, model: str | None) -> Listing:
+    return Listing(
+        partial(cases.list_model_prices, context.database, model),
+        partial(cases.count_model_prices, context.database, model),
+    )
 
 
 @strawberry.input(description="The price that is wanted. One of the same model and start is changed.")
@@ -62,7 +72,7 @@ RemoveModelPriceResult = Annotated[
 ]
 
 
-async def set_model_price(context: Context, input: SetModelPriceInput) -> ModelPriceRow:
+async def _set_model_price(context: Context, input: SetModelPriceInput) -> ModelPriceRow:
     """Add or change a price."""
     _check_sites(context)
     wanted = cases.PriceRequest(
@@ -75,7 +85,7 @@ async def set_model_price(context: Context, input: SetModelPriceInput) -> ModelP
     return await cases.set_model_price(context.database, context.caller, wanted)
 
 
-async def remove_model_price(context: Context, input: RemoveModelPriceInput) -> RemovedModelPrice:
+async def _remove_model_price(context: Context, input: RemoveModelPriceInput) -> RemovedModelPrice:
     """Remove a price."""
     _check_sites(context)
     price_id = parse_id(input.price_id, Kind.PRICE, "priceId")
@@ -91,3 +101,36 @@ def _check_sites(context: Context) -> None:
 
 def _aware(value: datetime, context: Context) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=context.zone())
+
+
+@strawberry.type
+class PriceQueries:
+    """Root fields of `Query`."""
+
+    model_prices: ModelPriceConnection = list_field(
+        Kind.PRICE,
+        _lists,
+        "What models cost, the newest price first.",
+        narrowed_by=(
+            "model",
+            Annotated[str | None, strawberry.argument(description="Only prices of this model.")],
+        ),
+    )
+
+
+@strawberry.type
+class PriceMutations:
+    """Root fields of `Mutation`."""
+
+    set_model_price = mutation(
+        _set_model_price,
+        SetModelPriceResult,
+        "Say what a model costs from a time on. Costs of runs before now follow it too.",
+        Administers,
+    )
+    remove_model_price = mutation(
+        _remove_model_price,
+        RemoveModelPriceResult,
+        "Take back what a model costs, from runs of before now too.",
+        Administers,
+    )

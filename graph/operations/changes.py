@@ -1,10 +1,10 @@
-"""`idempotencyKey` of every mutation: how inputs are told apart, and an answer is kept and given again."""
+"""Mutations: how one is declared, and how `idempotencyKey` makes a request that comes twice happen once."""
 
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 import strawberry
@@ -16,12 +16,14 @@ from db.jobs.trigger_jobs import TriggerJobRow
 from db.loaders import Loader, Loaders
 from db.runs.alerts import AlertRow
 from db.usage.model_prices import ModelPriceRow
-from graph.context import Context
+from graph.auth.permissions import Operates
+from graph.context import Context, Info
 from graph.errors import ApiError, ErrorCode
 from graph.types.api_keys import CreatedApiKey
 from graph.types.bounds import bound
 from graph.types.ids import Kind
 from resolvers.access.idempotency import MAX_KEY, KeyedRequest, once
+from resolvers.budgets.spending import refusals_limited
 from resolvers.errors import Conflict, NotFound
 from resolvers.jobs.selection import SteeredJobs
 
@@ -121,3 +123,27 @@ async def _given_again(context: Context, success: type, kept: dict[str, Any]) ->
     if found is None:
         raise NotFound("What the first request gave is no longer there.")
     return found
+
+
+def mutation(change: Change, graphql_type: Any, description: str, permission: Any = Operates) -> Any:
+    """A field of `Mutation`: `change` does it, with its input; its class is the type of the argument."""
+
+    async def resolve(info: Info, input: Any) -> Any:
+        context = info.context
+        if not hasattr(input, "override") or input.override is not None:
+            return await run_keyed(context, info.field_name, change, input)
+        limit = context.settings.refusal_rate
+        async with refusals_limited(
+            context.database, context.caller, amount=limit.amount, seconds=limit.get_expiry()
+        ):
+            return await run_keyed(context, info.field_name, change, input)
+
+    input_type = get_type_hints(change)["input"]
+    argument = strawberry.argument(description=input_type.__strawberry_definition__.description)
+    resolve.__annotations__["input"] = Annotated[input_type, argument]
+    return strawberry.mutation(
+        resolver=resolve,
+        graphql_type=graphql_type,
+        permission_classes=[permission],
+        description=description,
+    )

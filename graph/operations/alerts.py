@@ -1,0 +1,102 @@
+"""Alerts: list them, and say what is done about them."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from db.runs.alerts import AlertRow
+from graph.context import Context, Info
+from graph.operations.changes import KeyedInput, mutation
+from graph.operations.lists import Listing, TypedId, filter_argument, list_field
+from graph.types.alerts import Alert, AlertConnection, AlertFilter, alert_filter
+from graph.types.bounds import FORMED
+from graph.types.fields import resolved
+from graph.types.ids import Kind, parse_id
+from graph.types.pagination import EXACT_TOTAL
+from graph.types.refusals import Conflict, NotFound
+from resolvers.runs import alerts as cases
+
+
+def _lists(context: Context, filter: AlertFilter | None) -> Listing:
+    scope = context.scope.narrow(filter.site_id if filter else None)
+    wanted = alert_filter(filter, context)
+    count = partial(cases.count_alerts, context.database, scope, wanted)
+    return Listing(
+        partial(cases.list_alerts, context.database, scope, wanted),
+        count,
+        partial(count, EXACT_TOTAL, dated=False),
+    )
+
+
+async def _alert(info: Info, id: TypedId) -> AlertRow | None:
+    return await info.context.loaders.whole.alerts.load(parse_id(id, Kind.ALERT, "id"))
+
+
+@strawberry.input(description="Which alert to change.")
+class AlertInput(KeyedInput):
+    """Input of ackAlert, ignoreAlert and reopenAlert."""
+
+    alert_id: strawberry.ID = strawberry.field(
+        metadata=FORMED, description="The id of the alert, such as alert_7."
+    )
+
+
+AlertResult = Annotated[
+    Alert | NotFound | Conflict,
+    strawberry.union("AlertResult", description="The changed alert, or why it was not changed."),
+]
+
+
+async def _ack_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "acknowledged")
+
+
+async def _ignore_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "ignored")
+
+
+async def _reopen_alert(context: Context, input: AlertInput) -> AlertRow:
+    return await _set_alert_status(context, input, "pending")
+
+
+async def _set_alert_status(context: Context, input: AlertInput, status: cases.AlertStatus) -> AlertRow:
+    alert_id = parse_id(input.alert_id, Kind.ALERT, "alertId")
+    return await cases.set_alert_status(context.database, context.caller, alert_id, status)
+
+
+@strawberry.type
+class AlertQueries:
+    """Root fields of `Query`."""
+
+    alerts: AlertConnection = list_field(
+        Kind.ALERT,
+        _lists,
+        "Runs that failed, timed out or met an open circuit.",
+        narrowed_by=filter_argument(AlertFilter, "alerts"),
+    )
+    alert: Alert | None = resolved(
+        _alert,
+        "One alert; null where there is none of that id.",
+    )
+
+
+@strawberry.type
+class AlertMutations:
+    """Root fields of `Mutation`."""
+
+    ack_alert = mutation(
+        _ack_alert,
+        AlertResult,
+        "Say that somebody takes care of the alert.",
+    )
+    ignore_alert = mutation(
+        _ignore_alert,
+        AlertResult,
+        "Say that the alert needs no care.",
+    )
+    reopen_alert = mutation(
+        _reopen_alert,
+        AlertResult,
+        "Make the alert pending again.",
+    )
