@@ -14,6 +14,7 @@ import pytest
 from db.postgres.connection import Connection
 from graph.types.pagination import cursor_at
 from tests.conftest import Api, Store
+from tests.prepared import explain
 
 ROWS = 200_000
 FILL = f"""
@@ -45,22 +46,20 @@ class ExplainingConnection(Connection):
     """Keeps the plan of every statement that reads the three tables."""
 
     plans: list[str] = []
-    explain = "EXPLAIN "
+    options = "FORMAT TEXT"
 
     async def fetch(self, sql: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
-        await self._explain(sql, values)
-        return await super().fetch(sql, values, *args, **kwargs)
-
-    async def _explain(self, sql: Any, values: Any) -> None:
         if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
-            plan = await self.execute(self.explain + sql, values, prepare=False)
-            ExplainingConnection.plans.append("\n".join(line for (line,) in await plan.fetchall()))
+            custom_plan = kwargs.get("custom_plan", False)
+            lines = await explain(self, sql, values, self.options, custom_plan=custom_plan)
+            ExplainingConnection.plans.append("\n".join(lines))
+        return await super().fetch(sql, values, *args, **kwargs)
 
 
 class AnalysingConnection(ExplainingConnection):
     """Runs each for its plan too, which then says what was never begun."""
 
-    explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "
+    options = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -159,7 +159,11 @@ def _several(sites: str) -> dict[str, str]:
     ("scope", "condition", "parameters"),
     [
         (EVERY_SITE, "TRUE", {}),
-        (Scope.of("a"), "site_id = %(scope_site)s", {"scope_site": "a", "own_scope_site": "a"}),
+        (
+            Scope.of("a"),
+            "site_id = %(scope_site)s AND site_id >= %(scope_site)s",
+            {"scope_site": "a", "own_scope_site": "a"},
+        ),
         (Scope.of("b", 'a"\\'), "site_id = ANY(%(scope_sites)s)", _several('{"a\\"\\\\","b"}')),
         (Scope.of(), "site_id = ANY(%(scope_sites)s)", _several("{}")),
     ],

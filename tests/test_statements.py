@@ -136,3 +136,22 @@ async def prepared(api: Api) -> tuple[int, int]:
         )
         (row,) = await cursor.fetchall()
     return row[0], row[1]
+
+
+def test_a_statement_is_planned_once_however_often_it_comes(dsn: str) -> None:
+    api = Api(dsn, pool_min_size=1, pool_max_size=1)
+    given = {"siteId": "s", "memberId": "m", "createdAt": {"from": CREATED.isoformat()}}
+    try:
+        for number in range(8):
+            api.data(listed("runLogs"), {"filter": given | {"appType": f"app{number}", "status": ["FAILED"]}})
+        assert api.runner.run(custom_plans(api)) == []
+    finally:
+        api.close()
+
+
+async def custom_plans(api: Api) -> list[Any]:
+    """The statements that PostgreSQL has planned more often than once."""
+    async with api.app.state.database.connection() as connection:
+        return await connection.fetch(
+            "SELECT statement FROM pg_prepared_statements WHERE custom_plans > 0", {}
+        )

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count
-from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
+from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut, json_text
 from db.sql.scope import Scope, SiteStatement
@@ -199,8 +199,8 @@ _PARENT_TYPES: dict[ParentColumn, LiteralString] = {"retry_of_id": "bigint", "ba
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "event_type": equal("event_type"),
-    "member_id": equal("member_id"),
+    "event_type": equal("event_type", "event_type"),
+    "member_id": equal("member_id", "member_id"),
     "is_forced": "is_forced = %(is_forced)s",
     **CREATED_RANGE,
     "is_unretried": """NOT EXISTS (
@@ -229,8 +229,8 @@ async def list_trigger_jobs(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {DATED} AND {{scope}}{conditions}{keys}{order}",
-        along_index=True,
+        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs"
+        f" WHERE {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, TriggerJobRow, statement, scope, values | key_values))
 
@@ -277,7 +277,7 @@ async def list_jobs_of_parents(
         f"""
         SELECT job.* FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key) CROSS JOIN LATERAL (
             SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs
-            WHERE {column} = parent.key AND {DATED} AND {{scope}}{keys}{order}
+            WHERE {column} = parent.key AND {dated_page(page.descending)} AND {{scope}}{keys}{order}
         ) AS job"""
     )
     rows = await fetch_all(connection, TriggerJobRow, statement, scope, values | {"parents": list(parents)})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, LiteralString, TypeVar
 
-from psycopg import AsyncConnection, Notify, OperationalError
+from psycopg import AsyncClientCursor, AsyncConnection, Notify, OperationalError
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import PipelineAborted
@@ -93,15 +93,24 @@ class Connection(AsyncConnection[TupleRow]):
         values: Mapping[str, Any],
         make_row: Callable[[Sequence[Any]], RowType] = tuple[Any, ...],
         *,
-        plan_anew: bool = False,
+        custom_plan: bool = False,
     ) -> list[RowType]:
         """The rows of one statement, each made of its values by `make_row`.
 
-        With `plan_anew` it is not prepared but planned for these very values, which takes some milliseconds.
+        A statement that comes again is prepared, and has one plan for all values. With `custom_plan` its
+        values are sent within its text, and it is planned for them, which takes half a millisecond or more.
         Raises psycopg's errors. A task that is cancelled meanwhile cancels the statement in the server.
         """
-        cursor = self.cursor(row_factory=lambda _: make_row)
-        await cursor.execute(sql, values, prepare=False if plan_anew else None)
+
+        def row_factory(_: object) -> Callable[[Sequence[Any]], RowType]:
+            return make_row
+
+        cursor = (
+            AsyncClientCursor(self, row_factory=row_factory)
+            if custom_plan
+            else self.cursor(row_factory=row_factory)
+        )
+        await cursor.execute(sql, values)
         return await cursor.fetchall()
 
     async def read(self, read: Read[ResultType]) -> ResultType:

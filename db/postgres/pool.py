@@ -35,6 +35,9 @@ _UTC = ZoneInfo("UTC")
 # For this transaction or for the session.
 LIMIT_STATEMENTS: LiteralString = "SELECT set_config('statement_timeout', %s, %s)"
 
+# Or PostgreSQL plans a prepared statement anew where it expects more of a plan for the values.
+PLAN_ONCE: LiteralString = "SET plan_cache_mode = force_generic_plan"
+
 
 class Pooler(StrEnum):
     """What stands between us and the database."""
@@ -219,6 +222,7 @@ class Database:
         await connection.execute("SELECT set_config('TimeZone', %s, false)", (zone.key,))
         if not self._settings.pooled:
             await connection.execute(LIMIT_STATEMENTS, (self._milliseconds, False))
+            await connection.execute(PLAN_ONCE)
 
     async def _limit(self, connection: Connection) -> None:
         if self._settings.pooled:
@@ -236,11 +240,11 @@ def fetch_all(
     scope: Scope,
     parameters: Mapping[str, Any],
     *,
-    plan_anew: bool = False,
+    custom_plan: bool = False,
 ) -> Awaitable[list[RowType]]:
     """Run a site-owned statement and give its rows as `row`, a NamedTuple with the columns in order."""
     values = connection.cutting({**parameters, **scope.parameters()})
-    return connection.fetch(statement.sql(scope), values, _maker(row), plan_anew=plan_anew)
+    return connection.fetch(statement.sql(scope), values, _maker(row), custom_plan=custom_plan)
 
 
 async def fetch_by_ids(
@@ -284,11 +288,11 @@ async def fetch_count(
     scope: Scope,
     parameters: Mapping[str, Any],
     *,
-    plan_anew: bool = False,
+    custom_plan: bool = False,
 ) -> int:
     """The number that a site-owned counting statement gives."""
     values = {**parameters, **scope.parameters()}
-    rows = await connection.fetch(statement.sql(scope), values, plan_anew=plan_anew)
+    rows = await connection.fetch(statement.sql(scope), values, custom_plan=custom_plan)
     return int(rows[0][0]) if rows else 0
 
 

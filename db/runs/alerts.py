@@ -12,7 +12,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from db.postgres.connection import Read
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, fetch_one, site_read
-from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present
+from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut
 from db.sql.scope import Scope, SiteStatement
@@ -102,7 +102,7 @@ RECENT_ALERTS = SiteStatement(
     ) AS alert"""
 )
 
-_FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type"), **CREATED_RANGE}
+_FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type", "app_type"), **CREATED_RANGE}
 
 
 def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
@@ -125,8 +125,7 @@ async def list_alerts(
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {DATED} AND {{scope}}{conditions}{keys}{order}",
-        along_index=True,
+        f" WHERE {_IS_ALERT} AND {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
 
@@ -139,8 +138,7 @@ async def count_alerts(
     conditions, values = _conditions(wanted)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching",
-        along_index=True,
+        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
     )
     return await fetch_count(connection, statement, scope, values | {"most": most})
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
-from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
+from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut, json_text
 from db.sql.scope import Scope, SiteStatement
@@ -63,8 +63,8 @@ _STATUS_WORDS: dict[str, LiteralString] = {"valid": "'valid'", "invalidated": "'
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "cache_type": equal("cache_type"),
-    "target_id": equal("target_id"),
+    "cache_type": equal("cache_type", "cache_type"),
+    "target_id": equal("target_id", "target_id"),
     **CREATED_RANGE,
 }
 
@@ -82,8 +82,8 @@ async def list_cache_entries(
     conditions, values = _conditions(wanted)
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
-        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {DATED} AND {{scope}}{conditions}{keys}{order}",
-        along_index=True,
+        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache"
+        f" WHERE {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, CacheEntryRow, statement, scope, values | key_values))
 

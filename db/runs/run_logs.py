@@ -13,7 +13,16 @@ from psycopg.types.json import Jsonb
 from db.postgres.errors import InvalidValue
 from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_plain
 from db.runs.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
-from db.sql.conditions import CREATED_RANGE, DATED, containing, equal, has_place, present, status_among
+from db.sql.conditions import (
+    CREATED_RANGE,
+    DATED,
+    containing,
+    dated_page,
+    equal,
+    has_place,
+    present,
+    status_among,
+)
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut
 from db.sql.scope import Scope, SiteStatement
@@ -256,11 +265,11 @@ _STATUS_WORDS: dict[str, LiteralString] = {
 
 
 _FRAGMENTS: dict[str, LiteralString] = {
-    "app_type": equal("app_type"),
-    "trigger_type": equal("trigger_type"),
-    "member_id": equal("member_id"),
-    "session_id": equal("session_id"),
-    "model": equal("model"),
+    "app_type": equal("app_type", "app_type"),
+    "trigger_type": equal("trigger_type", "trigger_type"),
+    "member_id": equal("member_id", "member_id"),
+    "session_id": equal("session_id", "session_id"),
+    "model": equal("model", "model"),
     **CREATED_RANGE,
     **RANGE_CONDITIONS,
     "error_contains": 'error_message IS NOT NULL AND error_message::text COLLATE "C" ~ %(error_contains)s',
@@ -276,7 +285,7 @@ class _Search(NamedTuple):
     conditions: LiteralString = ""
     values: dict[str, Any] = {}
     few: LiteralString | None = None
-    plan_anew: bool = False
+    custom_plan: bool = False
     counted: int | None = None
 
 
@@ -294,7 +303,7 @@ async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) ->
         conditions,
         values,
         few,
-        plan_anew=few is None and _has_rival_indexes(scope, wanted),
+        custom_plan=few is None and _has_rival_indexes(scope, wanted),
         counted=found.counted if found and wanted.statuses is None and is_one_range(values) else None,
     )
 
@@ -319,11 +328,10 @@ async def list_run_logs(
     keys, order, key_values = keyset(page)
     statement = SiteStatement(
         f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {DATED} AND {{scope}}{search.conditions}{keys}{order}",
-        along_index=True,
+        f" WHERE {dated_page(page.descending)} AND {{scope}}{search.conditions}{keys}{order}"
     )
     values = search.values | key_values
-    rows = await fetch_all(connection, RunLogRow, statement, scope, values, plan_anew=search.plan_anew)
+    rows = await fetch_all(connection, RunLogRow, statement, scope, values, custom_plan=search.custom_plan)
     return page_of(page, rows)
 
 
@@ -337,11 +345,10 @@ async def count_run_logs(
         return min(search.counted, most)
     statement = SiteStatement(
         f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(most)s) AS r",
-        along_index=True,
+        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(most)s) AS r"
     )
     values = search.values | {"most": most}
-    return await fetch_count(connection, statement, scope, values, plan_anew=search.plan_anew)
+    return await fetch_count(connection, statement, scope, values, custom_plan=search.custom_plan)
 
 
 async def get_run_logs(
@@ -367,7 +374,7 @@ async def list_runs_of_jobs(
         f"""
         SELECT run.* FROM unnest(%(job_ids)s::bigint[]) AS job(id) CROSS JOIN LATERAL (
             SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
-            WHERE trigger_job_id = job.id AND {DATED} AND {{scope}}{keys}{order}
+            WHERE trigger_job_id = job.id AND {dated_page(page.descending)} AND {{scope}}{keys}{order}
         ) AS run"""
     )
     rows = await fetch_all(connection, RunLogRow, statement, scope, values | {"job_ids": list(job_ids)})

@@ -32,6 +32,11 @@ class PageRequest(NamedTuple):
     backward: bool = False
     newest_first: bool = True
 
+    @property
+    def descending(self) -> bool:
+        """Whether the rows are read from the newest on."""
+        return self.newest_first != self.backward
+
 
 Row = TypeVar("Row")
 
@@ -72,8 +77,7 @@ def keyset(
             f" AND ({created_at}, {id_column}) {back} (%(before_created_at)s, %(before_id)s)"
         )
         values |= {"before_created_at": request.before.created_at, "before_id": request.before.id}
-    descending = request.newest_first != request.backward
-    direction: LiteralString = "DESC" if descending else "ASC"
+    direction: LiteralString = "DESC" if request.descending else "ASC"
     order: LiteralString = f" ORDER BY {created_at} {direction}, {id_column} {direction} LIMIT {limit}"
     return conditions, order, values
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString, TypeVar
 
 from db.sql.column_forms import ANY_TEXT, ColumnForms, Table
+from db.sql.conditions import equal
 
 FilterType = TypeVar("FilterType")
 
@@ -96,26 +97,20 @@ def array_literal(values: frozenset[str] | list[str]) -> str:
 class SiteStatement:
     """A statement over a site-owned table, which is SQL only together with a scope.
 
-    `column` is the site column as the statement names it. Equality is used for one site because an index on
+    `column` is the site column as the statement names it. One site is named by `equal`, because an index on
     (site_id, created_at, id) then gives its rows in order.
-
-    With `along_index` one site is named in the way of `db.sql.conditions.equal`, so that no other index
-    is taken.
 
     A statement that also reads a roll-up has `{own_scope}` there. The value goes in twice, because the server
     gives a parameter one type, and an adopted table's site column may be of another than ours.
     """
 
-    __slots__ = ("_along_index", "_column", "_sql", "_texts")
+    __slots__ = ("_column", "_sql", "_texts")
 
-    def __init__(
-        self, sql: LiteralString, *, column: LiteralString = "site_id", along_index: bool = False
-    ) -> None:
+    def __init__(self, sql: LiteralString, *, column: LiteralString = "site_id") -> None:
         if "{scope}" not in sql and "{own_scope}" not in sql:
             raise ValueError("a statement over a site-owned table needs {scope}")
         self._sql: LiteralString = sql
         self._column: LiteralString = column
-        self._along_index = along_index
         self._texts: dict[int, LiteralString] = {}
 
     def sql(self, scope: Scope) -> LiteralString:
@@ -132,8 +127,6 @@ class SiteStatement:
         if scope.sites is None:
             return self._sql.replace("{scope}", "TRUE").replace("{own_scope}", "TRUE")
         one = len(scope.sites) == 1
-        condition: LiteralString = " = %(scope_site)s" if one else " = ANY(%(scope_sites)s)"
-        if one and self._along_index:
-            condition += f" AND {self._column} >= %(scope_site)s"
+        condition = equal(self._column, "scope_site") if one else f"{self._column} = ANY(%(scope_sites)s)"
         own: LiteralString = "site_id = %(own_scope_site)s" if one else "site_id = ANY(%(own_scope_sites)s)"
-        return self._sql.replace("{scope}", self._column + condition).replace("{own_scope}", own)
+        return self._sql.replace("{scope}", condition).replace("{own_scope}", own)

@@ -39,17 +39,17 @@ def test_a_statement_that_comes_again_is_prepared_once(empty_dsn: str) -> None:
         counts: list[Any] = []
         for number in range(4):
             assert await connection.fetch("SELECT %(n)s::int", {"n": number}) == [(number,)]
-            counts += await connection.fetch(PREPARED, {}, plan_anew=True)
+            counts += await connection.fetch(PREPARED, {}, custom_plan=True)
         return counts
 
     assert run(empty_dsn, use) == [(0,), (1,), (1,), (1,)]
 
 
-def test_a_statement_planned_anew_is_not_prepared(empty_dsn: str) -> None:
+def test_a_statement_with_a_custom_plan_is_not_prepared(empty_dsn: str) -> None:
     async def use(connection: Connection) -> Any:
         for number in range(4):
-            assert await connection.fetch("SELECT %(n)s::int", {"n": number}, plan_anew=True) == [(number,)]
-        return await connection.fetch(PREPARED, {}, plan_anew=True)
+            assert await connection.fetch("SELECT %(n)s::int", {"n": number}, custom_plan=True) == [(number,)]
+        return await connection.fetch(PREPARED, {}, custom_plan=True)
 
     assert run(empty_dsn, use) == [(0,)]
 
@@ -73,8 +73,8 @@ def test_a_flood_of_statements_leaves_hot_ones_prepared_and_is_bounded(empty_dsn
             for _ in range(2):
                 await connection.fetch(f"SELECT {number}", {})  # pyright: ignore[reportArgumentType]
         hot = "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SELECT ''%%' ORDER BY 1"
-        names = await connection.fetch(hot, {}, plan_anew=True)
-        return names, await connection.fetch(PREPARED, {}, plan_anew=True)
+        names = await connection.fetch(hot, {}, custom_plan=True)
+        return names, await connection.fetch(PREPARED, {}, custom_plan=True)
 
     # The names of the first three after "SELECT 0", so none was prepared again.
     names = [("_pg3_1",), ("_pg3_2",), ("_pg3_3",)]

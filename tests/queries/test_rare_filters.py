@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from psycopg import sql
 
 from db.postgres.connection import Connection
 from db.runs.few_runs import FEW
 from graph.types.pagination import EXACT_TOTAL
 from tests.conftest import Api, Client, Store
-from tests.prepared import numbered
+from tests.prepared import explain
 
 COLUMNS = "site_id, app_type, model, trigger_type, status, alert_status, tokens_used, latency_ms, created_at"
 # Site 1 has two models and two causes of four. What is rare, or rare only there, is 46 days old.
@@ -67,21 +66,10 @@ class MeasuringConnection(Connection):
 
     async def fetch(self, sql: Any, values: Any, *args: Any, **options: Any) -> Any:
         if "biz.ai_run_logs" in sql:
-            await self._measure(sql, values, options.get("plan_anew", False))
+            custom_plan = options.get("custom_plan", False)
+            (plan,) = await explain(self, sql, values, "ANALYZE, FORMAT JSON", custom_plan=custom_plan)
+            MeasuringConnection.plans.append(plan[0]["Plan"])
         return await super().fetch(sql, values, *args, **options)
-
-    async def _measure(self, text: str, values: Any, plan_anew: bool) -> None:
-        query, names = numbered(text)
-        given = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
-        mode = "force_custom_plan" if plan_anew else "force_generic_plan"
-        await self.execute(f"SET plan_cache_mode = {mode}")
-        await self.execute(f"PREPARE measured AS {query.decode()}")
-        call = sql.SQL("({})").format(given) if names else sql.SQL("")
-        explain = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE measured{}").format(call)
-        (plan,) = await (await self.execute(explain)).fetchone() or ()
-        MeasuringConnection.plans.append(plan[0]["Plan"])
-        await self.execute("DEALLOCATE measured")
-        await self.execute("RESET plan_cache_mode")
 
 
 def rows_read(plan: dict[str, Any]) -> int:
