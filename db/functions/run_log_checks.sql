@@ -18,9 +18,9 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Lets the next table that lacks our triggers count its writes, puts its days into doubt, and returns it; NULL where all
--- tables have them.
+-- tables have them. Definer's rights, because it makes triggers (docs/roles.md).
 CREATE OR REPLACE FUNCTION runglass.count_run_logs_from_now_on() RETURNS text
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     target text := runglass.count_next_run_logs();
 BEGIN

@@ -98,9 +98,9 @@ END
 $$;
 
 -- Puts the days of tables that came, went or hold another period since they were known into doubt, and returns a line for
--- each such table.
+-- each such table. Definer's rights, because it takes triggers off (docs/roles.md).
 CREATE OR REPLACE FUNCTION runglass.notice_run_log_tables() RETURNS SETOF text
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     change record;
     own record;
@@ -366,9 +366,10 @@ $$;
 
 -- Makes the partitions of the months of [first_day, last_day] that are missing and returns how many it made; covers what
 -- a partition covered that somebody dropped by hand. Rows that lie in a stretch already move to their month, unless more
--- than 10,000 would have to: then they stay, and their month has no partition of its own.
+-- than 10,000 would have to: then they stay, and their month has no partition of its own. Definer's rights, because servers
+-- and workers need not own the log (docs/roles.md).
 CREATE OR REPLACE FUNCTION runglass.ensure_run_log_partitions(first_day date, last_day date) RETURNS integer
-LANGUAGE plpgsql SET TimeZone = 'UTC' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET TimeZone = 'UTC' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parent regclass := 'biz.ai_run_logs';
     month timestamp := date_trunc('month', first_day::timestamp);

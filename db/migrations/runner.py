@@ -23,7 +23,7 @@ from db.migrations.former import is_complete, is_former
 from db.migrations.lock import migration_lock
 from db.migrations.online import ONLINE, LockTimeout, Tell, patiently, run_online
 from db.postgres.address import connected
-from db.postgres.errors import first_line
+from db.postgres.errors import first_line, translated
 from db.sql.stored_times import UnknownZone, choose_zone, read_stored_zone
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,8 @@ class MigrationState(NamedTuple):
 async def list_missing(dsn: str, *, connect_seconds: float = 5.0) -> list[str]:
     """The names of the migrations that a database lacks. Raises as `apply_migrations` does."""
     async with connected(dsn, seconds=connect_seconds, purpose="check") as connection:
-        return (await migration_state(connection)).missing
+        with translated():
+            return (await migration_state(connection)).missing
 
 
 async def _is_served_as_it_is(

@@ -7,6 +7,7 @@ here, once for many, with its SQLSTATE.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from db.postgres.repeats import Repeats
 
 log = logging.getLogger(__name__)
 _repeats = Repeats()
+# A right that is missing stays so until somebody grants it.
+_missing_rights = Repeats(math.inf)
 
 
 class Unavailable(Exception):
@@ -27,6 +30,10 @@ class Unavailable(Exception):
 
 class ReadOnly(Unavailable):
     """The database takes no changes: a standby, or set to be read only. Reading works."""
+
+
+class NotPermitted(Unavailable):
+    """The role has no right to this. The log says once to what."""
 
 
 class StatementTimeout(Exception):
@@ -114,6 +121,7 @@ _REASONS = {
     "XX001": _BROKEN,
     "XX002": _BROKEN,
 }
+_KINDS: dict[str, type[Unavailable]] = {"25006": ReadOnly, "42501": NotPermitted}
 
 
 @contextmanager
@@ -149,8 +157,10 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
         case psycopg.DataError() | errors.ProgramLimitExceeded():
             raise InvalidValue(first_line(error)) from error
         case psycopg.Error() if reason := _reason(error):
-            _repeats.tell(log, logging.WARNING, f"{reason} ({error.sqlstate}: {first_line(error)})")
-            raise (ReadOnly if error.sqlstate == "25006" else Unavailable)(reason) from error
+            line = f"{reason} ({error.sqlstate}: {first_line(error)})"
+            kind = _KINDS.get(error.sqlstate or "", Unavailable)
+            (_missing_rights if kind is NotPermitted else _repeats).tell(log, logging.WARNING, line)
+            raise kind(reason) from error
         # Without a SQLSTATE it is the connection that failed, not a statement.
         case psycopg.OperationalError() | psycopg.InterfaceError() if not error.sqlstate:
             _repeats.tell(log, logging.WARNING, f"the database does not answer: {first_line(error)}")

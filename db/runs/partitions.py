@@ -29,6 +29,7 @@ async def make_partitions_ahead(connection: Connection) -> bool:
 
     False where somebody held the log for half a second: an import, say. Runs then lie in the stretch after
     the last month, and go to their month when a later call makes it. The connection is in autocommit.
+    Raises psycopg's InsufficientPrivilege where the role may not, or where the one that migrated may not.
     """
     try:
         async with unhurried(connection):

@@ -10,7 +10,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, LiteralString, NamedTuple
 
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from db.postgres.pool import Connection, fetch_plain
 
@@ -107,11 +107,11 @@ async def forget_doubts(connection: Connection, until: datetime) -> None:
 
 
 async def _values(connection: Connection, statement: LiteralString, *, patient: bool = False) -> list[Any]:
-    """The first column; nothing where it takes too long, somebody has a lock, or the role may not."""
+    """The first column; nothing where it takes too long or somebody has a lock."""
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = 0" if patient else _LIMITS)
             cursor = await connection.execute(statement)
             return [value for (value,) in await cursor.fetchall()]
-    except (LockNotAvailable, QueryCanceled, InsufficientPrivilege):
+    except (LockNotAvailable, QueryCanceled):
         return []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from db.migrations.adopted_columns import columns_in_the_way, count_odd_rows
 from db.migrations.runner import OLDEST_SERVER
-from db.postgres.address import connected
-from db.postgres.checks import missing_privileges, server_version, stands_behind_pooler
+from db.postgres.checks import missing_ownerships, missing_privileges, server_version, stands_behind_pooler
 from db.postgres.errors import StatementTimeout, Unavailable
 from db.postgres.pool import Connection, Database, Pooler, PoolSettings
 from db.sql.stored_times import read_stored_zone
 from db.usage.rollup_checks import compare_days, list_doubts, uncounted_tables
 from resolvers.worker.installation import copy_problem
 from resolvers.worker.maintenance import readiness
+
+# Of a role without any right hundreds are missing.
+_LISTED = 5
 
 
 async def pooler_problem(dsn: str, settings: PoolSettings) -> str | None:
@@ -30,23 +32,25 @@ async def pooler_problem(dsn: str, settings: PoolSettings) -> str | None:
 async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
     """One line per check, each led by "ok" or "wrong"."""
     database = Database(dsn, settings)
+    lines: list[str] = []
     try:
-        async with connected(dsn, seconds=settings.connect_seconds, purpose="check"):
-            await database.open()
+        lines += await _permissions(dsn, settings)
+        await database.open()
         async with database.connection() as connection:
             version = await server_version(connection)
             fit = version >= OLDEST_SERVER
             problem = await pooler_problem(dsn, settings)
             between = "no pooler" if settings.pooler is Pooler.NONE else f"a pooler in {settings.pooler} mode"
-            lines = [f"wrong: {problem}" if problem else f"ok: {between}"]
-            lines += [f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"]
+            lines.append(f"wrong: {problem}" if problem else f"ok: {between}")
+            lines.append(
+                f"{'ok' if fit else 'wrong'}: PostgreSQL {version // 10_000} (14 or newer is needed)"
+            )
             reason, writable = await readiness(database)
             lines.append(f"wrong: {reason}" if reason else "ok: migrations")
             if reason is None:
                 copied = await copy_problem(database)
                 lines.append(f"wrong: {copied}" if copied else "ok: installation")
-                missing = await missing_privileges(connection)
-                lines.append(f"wrong: no right to {', '.join(missing)}" if missing else "ok: permissions")
+                lines += await _partitions(connection)
                 lines.append(
                     "ok: the database takes changes"
                     if writable
@@ -55,10 +59,25 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
                 lines += await _adopted(connection)
                 lines += await _sums(connection)
     except (StatementTimeout, Unavailable) as error:
-        return [f"wrong: {error}"]
+        lines.append(f"wrong: {error}")
     finally:
         await database.close()
     return lines
+
+
+async def _permissions(dsn: str, settings: PoolSettings) -> list[str]:
+    missing = await missing_privileges(dsn, seconds=settings.connect_seconds)
+    if not missing:
+        return ["ok: permissions"]
+    more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+    return [f"wrong: no right to {'; '.join(missing[:_LISTED])}{more}: grant what docs/roles.md says"]
+
+
+async def _partitions(connection: Connection) -> list[str]:
+    return [
+        f"wrong: partitions of run logs cannot be made: {lack}"
+        for lack in await missing_ownerships(connection)
+    ]
 
 
 async def _adopted(connection: Connection) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from db.access.idempotency import purge_keys
@@ -11,7 +13,7 @@ from db.budgets.reservations import release_reservations
 from db.jobs.batches import settle_batches
 from db.migrations.runner import MigrationError, migration_state
 from db.postgres.checks import takes_changes
-from db.postgres.errors import StatementTimeout, Unavailable
+from db.postgres.errors import NotPermitted, StatementTimeout, Unavailable, translated
 from db.postgres.pool import Connection, Database
 from db.postgres.repeats import Repeats
 from db.runs.partitions import make_partitions_ahead
@@ -64,21 +66,35 @@ async def keep_up_once(
 ) -> None:
     """Fold and, where that moved something, tell which budgets reached a threshold; some rounds do more.
 
-    `rounds` is how many there were before; the first does everything.
+    `rounds` is how many there were before; the first does everything. What the server's role has no right to
+    is left out, and the rest is done.
     """
+    moved = 0
     async with database.connection() as connection:
-        moved = await rollups.fold(connection)
-        if moved or rounds % _FOLDS_A_PURGE == 0:
-            await tell_thresholds(connection)
-        if rounds % _FOLDS_A_SETTLEMENT == 0:
-            await settle_batches(connection)
-        if rounds % _FOLDS_A_PURGE == 0:
-            await purge_keys(connection)
-            await _release_reservations(connection, reservation_seconds)
-        if rounds % _FOLDS_A_TABLE_CHECK == 0:
-            await _doubt_sums(connection, sample=rounds % _FOLDS_A_SAMPLE == 0)
-        if rounds % _FOLDS_A_PARTITION_CHECK == 0:
-            await make_partitions_ahead(connection)
+        with _as_permitted():
+            moved = await rollups.fold(connection)
+        with _as_permitted():
+            if moved or rounds % _FOLDS_A_PURGE == 0:
+                await tell_thresholds(connection)
+        with _as_permitted():
+            if rounds % _FOLDS_A_SETTLEMENT == 0:
+                await settle_batches(connection)
+        with _as_permitted():
+            if rounds % _FOLDS_A_PURGE == 0:
+                await purge_keys(connection)
+                await _release_reservations(connection, reservation_seconds)
+        with _as_permitted():
+            if rounds % _FOLDS_A_TABLE_CHECK == 0:
+                await _doubt_sums(connection, sample=rounds % _FOLDS_A_SAMPLE == 0)
+        with _as_permitted():
+            if rounds % _FOLDS_A_PARTITION_CHECK == 0:
+                await make_partitions_ahead(connection)
+
+
+@contextmanager
+def _as_permitted() -> Generator[None]:
+    with suppress(NotPermitted), translated():
+        yield
 
 
 async def _doubt_sums(connection: Connection, *, sample: bool) -> None:
