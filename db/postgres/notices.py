@@ -10,6 +10,7 @@ from typing import LiteralString
 import psycopg
 
 from db.postgres.connection import Connection, options_of
+from db.postgres.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,13 @@ async def watch(
     `listening` is told when notices begin and cease to arrive. What happens between is missed. The address
     must not be that of a pooler in transaction mode, which does not carry LISTEN.
     """
+    losses = Repeats()
     while True:
         try:
             await _listen(dsn, channel, heard, listening)
         except (psycopg.Error, OSError) as error:
-            log.warning("notices of %s are lost and awaited again: %s", channel, str(error).split("\n", 1)[0])
+            reason = str(error).split("\n", 1)[0]
+            losses.tell(log, logging.WARNING, f"notices of {channel} are lost and awaited again: {reason}")
         finally:
             listening(False)
         await asyncio.sleep(_RETRY_SECONDS)

@@ -6,6 +6,7 @@ and has a statement timeout.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from db.postgres.connection import Connection, Read, ResultType, options_of
 from db.postgres.errors import translated
+from db.postgres.repeats import Repeats
 from db.sql.scope import Scope, SiteStatement
 from db.sql.stored_times import read_as_utc, read_stored_zone
 
@@ -45,6 +47,20 @@ class Pooler(StrEnum):
     NONE = "none"
     SESSION = "session"
     TRANSACTION = "transaction"
+
+
+class _Once(logging.Filter):
+    """Of what psycopg's pool says of each attempt to connect, a line of each kind now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeats = Repeats()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._repeats.is_due(record.getMessage()) is not None
+
+
+logging.getLogger("psycopg.pool").addFilter(_Once())
 
 
 class PoolSettings(NamedTuple):

@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from db.postgres.connection import Connection, options_of
 from db.postgres.pool import PoolSettings, make_pool
+from db.postgres.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -132,15 +133,15 @@ class JobEngine:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then wait for running jobs within the grace, and hand back the rest."""
         wait = 0.1
+        waits = Repeats()
         while not stop.is_set():
             started = asyncio.get_running_loop().time()
             try:
                 async with self._app.open_async():
                     await self._work(stop)
             except _FAULTS as error:
-                log.warning(
-                    "the worker waits for the database: %s", str(error.__cause__ or error).split("\n", 1)[0]
-                )
+                reason = str(error.__cause__ or error).split("\n", 1)[0]
+                waits.tell(log, logging.WARNING, f"the worker waits for the database: {reason}")
             if asyncio.get_running_loop().time() - started > self._lease:
                 wait = 0.1
             with contextlib.suppress(TimeoutError):

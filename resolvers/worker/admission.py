@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from db.jobs import batches
 from db.postgres.errors import StatementTimeout, Unavailable
 from db.postgres.pool import Connection, Database
+from db.postgres.repeats import Repeats
 from db.worker import queue
 from db.worker.circuits import CircuitPlacesRow, list_circuit_places
 from db.worker.queue import WaitingRow
@@ -22,6 +23,7 @@ from db.worker.rescues import rescue_jobs
 from resolvers.worker.apps import App
 
 log = logging.getLogger(__name__)
+_waits = Repeats()
 
 _ADMISSION_SECONDS = 0.05
 _STEP_SECONDS = 60.0
@@ -160,7 +162,7 @@ async def _survive(step: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(_STEP_SECONDS):
             await step()
     except (Unavailable, StatementTimeout) as error:
-        log.warning("the worker waits: %s", error)
+        _waits.tell(log, logging.WARNING, f"the worker waits: {error}")
     except TimeoutError:
         log.warning("a step of the worker took longer than %s s and will be tried again", _STEP_SECONDS)
     except Exception:
