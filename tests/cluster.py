@@ -108,5 +108,6 @@ def cluster(folder: Path | None = None) -> Iterator[Cluster]:
     finally:
         own.stop("immediate")
         shutil.rmtree(folder / "own", ignore_errors=True)
+        # One that was given may be a disk of its own.
         with contextlib.suppress(OSError):
             folder.rmdir()

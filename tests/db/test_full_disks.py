@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,24 +25,23 @@ MEGABYTES = 64
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system in memory with room for little."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    for above in (tmp_path, *list(tmp_path.parents)[:3]):
-        if above.stat().st_uid == os.geteuid() and above != Path("/tmp"):
-            above.chmod(above.stat().st_mode | 0o011)
+    # Not in pytest's folder, which each start of it closes to other accounts.
+    folder = Path(tempfile.mkdtemp(prefix="small-", dir="/tmp"))
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m,mode=755", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
     if mounted.returncode != 0:
+        folder.rmdir()
         pytest.skip("this account cannot mount a tmpfs")
     try:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
 
 
 def fill(folder: Path) -> Path:
