@@ -88,6 +88,28 @@ SELECT
 """
 
 
+# Along the index of external ids, of which there may be millions.
+_ODD_SITES: LiteralString = """
+WITH RECURSIVE known AS (
+    (SELECT site_id FROM runglass.run_external_ids ORDER BY site_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT site_id FROM runglass.run_external_ids WHERE site_id > known.site_id ORDER BY site_id LIMIT 1
+    ) FROM known WHERE known.site_id IS NOT NULL
+)
+SELECT DISTINCT own.name, own.site_id FROM (
+    SELECT 'external ids' AS name, site_id FROM known
+    UNION ALL SELECT 'budgets', site_id FROM runglass.budgets
+    UNION ALL SELECT 'batches', site_id FROM runglass.batches
+    UNION ALL SELECT 'waiting jobs', site_id FROM runglass.job_queue
+    UNION ALL SELECT 'keys', unnest(sites) FROM runglass.api_keys
+) AS own, runglass.type_of_sites() AS type
+WHERE type IS NOT NULL AND own.site_id IS DISTINCT FROM runglass.spelled_site(own.site_id, type)
+  AND own.site_id IS NOT NULL
+ORDER BY 1, 2 LIMIT 21
+"""
+
+
 class OddRows(NamedTuple):
     """How many rows no list can show, for want of a usable time of creation; counted up to 100,001 each."""
 
@@ -117,3 +139,9 @@ async def count_odd_rows(connection: AsyncConnection[Any]) -> OddRows:
     cursor = await connection.execute(_ODD_ROWS)
     row = await cursor.fetchone()
     return OddRows(*row) if row else OddRows(0, 0, 0)
+
+
+async def list_odd_sites(connection: AsyncConnection[Any]) -> list[tuple[str, str]]:
+    """Where in our own tables, and which, are sites that the column of the runs' cannot hold; 21 at most."""
+    cursor = await connection.execute(_ODD_SITES)
+    return [(name, site) for name, site in await cursor.fetchall()]

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import LiteralString, NamedTuple, cast
 
@@ -105,7 +106,7 @@ async def apply_migrations(
     or a standby, will do.
 
     Tables that are adopted with times without a zone are read in `stored_time_zone`, or else in the
-    zone of the database, from then on; `tell` is told which.
+    zone of the database, from then on; `tell` is told which, and what a migration warns of.
 
     A database that holds more than this version knows is served as it is, since migrations only add; with
     `refuse_newer` it is refused. Raises MigrationError where an applied file has changed, the database is
@@ -114,6 +115,7 @@ async def apply_migrations(
     Unavailable where the server cannot be reached.
     """
     async with connected(dsn, seconds=connect_seconds, purpose="migrate") as connection:
+        connection.add_notice_handler(partial(_warn, tell))
         if connection.info.server_version < OLDEST_SERVER:
             version = connection.info.server_version // 10_000
             raise MigrationError(f"the database is PostgreSQL {version}; 14 or newer is needed")
@@ -158,6 +160,11 @@ async def _choose_zone(connection: psycopg.AsyncConnection, wanted: str | None, 
     await connection.execute("SELECT set_config('runglass.stored_time_zone', %s, false)", (zone,))
     if columns:
         tell(f"times without a zone are read and written in {zone}: {columns}")
+
+
+def _warn(tell: Tell, notice: psycopg.errors.Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING" and notice.message_primary:
+        tell(notice.message_primary)
 
 
 class MigrationState(NamedTuple):

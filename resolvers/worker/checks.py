@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.migrations.adopted_columns import columns_in_the_way, count_odd_rows
+from db.migrations.adopted_columns import columns_in_the_way, count_odd_rows, list_odd_sites
 from db.migrations.runner import OLDEST_SERVER
 from db.postgres.checks import missing_ownerships, missing_privileges, server_version, stands_behind_pooler
 from db.postgres.errors import StatementTimeout, Unavailable
@@ -92,6 +92,11 @@ async def _adopted(connection: Connection) -> list[str]:
             f"ok: {odd.runs:,} runs, {odd.jobs:,} jobs and {odd.cached_answers:,} cached answers have no"
             " usable time of creation: no list or sum has them"
         )
+    odd_sites = await list_odd_sites(connection)
+    if odd_sites:
+        shown = ", ".join(f"{site!r} of {name}" for name, site in odd_sites[:20])
+        more = " and more" if len(odd_sites) > 20 else ""
+        lines.append(f"ok: no run can be of these sites, as their column holds no such id: {shown}{more}")
     return lines
 
 
