@@ -39,7 +39,7 @@ MUTATIONS = {
 }
 VARIABLES = {"site": "ID!", "apps": "[String!]!", "members": "[ID!]!", "id": "ID!"}
 ANSWER = "{ __typename ... on Batch { id status estimatedCalls } ... on Refusal { code message } }"
-BUDGETS = "{ budgets { edges { node { standing { used reserved state } } } } }"
+BUDGETS = "{ budgets { edges { node { status { used reserved state } } } } }"
 SET_BUDGET = """
 mutation ($site: ID) {
   setBudget(input: {siteId: $site, period: DAILY, hardLimit: 9000000000, timeZone: "UTC"}) { __typename }

@@ -18,7 +18,7 @@ from db.loaders import LoadCancelled, Loaders
 from db.postgres.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
 from db.postgres.pool import Database
 from db.postgres.shares import Shares
-from graph.auth.authentication import Gate
+from graph.auth.authentication import RequestAuthenticator
 from graph.auth.sign_in import sign_in_routes
 from graph.compiled import CompiledExecutionContext
 from graph.context import Context
@@ -34,7 +34,7 @@ from graph.types.refusals import input_field
 from resolvers.access.authentication import Authentication, TooManyStrangers
 from resolvers.access.rate_limits import RateLimited, RateLimiter
 from resolvers.errors import Refusal
-from resolvers.worker.maintenance import keep_up, readiness
+from resolvers.worker.maintenance import readiness, run_upkeep
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,12 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     """
     settings = settings or load_settings()
     database = database or Database(settings.dsn, settings.pool)
-    gate = Gate(Authentication(database, cache_seconds=settings.key_cache_seconds), settings)
+    authenticator = RequestAuthenticator(
+        Authentication(database, cache_seconds=settings.key_cache_seconds), settings
+    )
     endpoint = GraphQLEndpoint(
         make_engine(settings),
-        _context_maker(database, settings, gate),
+        _context_maker(database, settings, authenticator),
         documents=settings.documents,
         explorer=explorer_page,
         bodies=BodyLimits(
@@ -79,7 +81,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.stopping = False
     app.state.settings = settings
     app.state.database = database
-    app.state.authentication = gate.authentication
+    app.state.authentication = authenticator.authentication
     return app
 
 
@@ -102,12 +104,14 @@ def make_engine(settings: Settings) -> Engine:
     return Engine(schema, limits=limits, errors=errors, execution_context_class=CompiledExecutionContext)
 
 
-def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callable[[HTTPConnection], Any]:
+def _context_maker(
+    database: Database, settings: Settings, authenticator: RequestAuthenticator
+) -> Callable[[HTTPConnection], Any]:
     limiter = RateLimiter(database, settings.rate) if settings.rate else None
     shares = Shares(database, connections=settings.share_of_pool, wait_seconds=settings.pool_wait)
 
     async def make_context(connection: HTTPConnection) -> Context:
-        caller = await gate.caller(connection)
+        caller = await authenticator.caller(connection)
         if limiter:
             await limiter.spend(caller.identity)
         shared = shares.of(caller.identity)
@@ -117,7 +121,7 @@ def _context_maker(database: Database, settings: Settings, gate: Gate) -> Callab
             settings,
             caller,
             loaders,
-            access_changed=gate.authentication.forget,
+            access_changed=authenticator.authentication.forget,
             allow_introspection=settings.introspection,
         )
 
@@ -178,8 +182,8 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
     await database.open()
     authentication: Authentication = app.state.authentication
     settings: Settings = app.state.settings
-    upkeep = asyncio.create_task(keep_up(database, reservation_seconds=settings.reservation_lifetime))
-    access = asyncio.create_task(authentication.keep_up())
+    upkeep = asyncio.create_task(run_upkeep(database, reservation_seconds=settings.reservation_lifetime))
+    access = asyncio.create_task(authentication.run_upkeep())
     await authentication.until_listening()
     try:
         yield

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from db.sql.scope import Scope
-from graph.processes.banner import LOCAL, greeting
+from graph.processes.banner import LOCAL, start_message
 from resolvers.access.authentication import Authentication
 from resolvers.access.callers import Caller, Role
 from resolvers.access.secrets import new_key
@@ -203,7 +203,7 @@ def test_a_lost_connection_for_notices_is_made_again(api: Api, store: Store) -> 
     async def lose_and_regain() -> None:
         lost = store.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'runglass notices' AND datname = current_database()"
+            " WHERE application_name = 'runglass notifications' AND datname = current_database()"
         )
         assert len(lost) == 1
 
@@ -305,7 +305,7 @@ def test_no_key_is_stored_or_logged(api: Api, store: Store, caplog: pytest.LogCa
 def link(api: Api) -> str:
     """A sign-in link as `runglass serve` prints it."""
     database = api.app.state.database
-    text = api.runner.run(greeting(database, api.settings, "127.0.0.1", 8000, demo=False))
+    text = api.runner.run(start_message(database, api.settings, "127.0.0.1", 8000, demo=False))
     return text.split("http://127.0.0.1:8000/sign-in?token=", 1)[1].split("\n", 1)[0]
 
 
@@ -494,7 +494,7 @@ def test_the_greeting_shows_a_key_only_while_there_is_none(api: Api, store: Stor
     database = api.app.state.database
 
     def greet(host: str = "127.0.0.1") -> str:
-        return api.runner.run(greeting(database, api.settings, host, 8000, demo=True))
+        return api.runner.run(start_message(database, api.settings, host, 8000, demo=True))
 
     store.rows("DELETE FROM runglass.api_keys")
     first, second = greet(), greet()

@@ -27,13 +27,13 @@ def test_the_first_mutation_runs_as_pasted(api: Api, repository: Path) -> None:
 def test_the_operations_of_the_guide_to_budgets_run_as_pasted(api: Api, repository: Path) -> None:
     guide = (repository / "docs" / "budgets.md").read_text(encoding="utf-8")
     budget, batch = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", guide, re.DOTALL))
-    assert budget["setBudget"]["standing"]["limit"] == 500_000
+    assert budget["setBudget"]["status"]["limit"] == 500_000
     assert batch["estimateBatch"]["estimatedTokens"] == 6_000
 
 
 def test_what_the_page_on_retrying_shows_runs_as_pasted(api: Api, store: Store, repository: Path) -> None:
     store.job(created_at="2026-11-24T09:00:00Z")
-    page = (repository / "docs/steering.md").read_text(encoding="utf-8")
+    page = (repository / "docs/retrying-and-cancelling.md").read_text(encoding="utf-8")
     store.job(status="running")
     one, many, failing = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
     assert one["retryJob"]["code"] == "NOT_FOUND"

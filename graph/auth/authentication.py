@@ -30,7 +30,7 @@ SECURE_COOKIE = "__Host-runglass_session"
 REFUSED = "Sign in: send a valid key as 'Authorization: Bearer KEY'."
 
 
-class Gate:
+class RequestAuthenticator:
     """Lets callers in, for one process."""
 
     def __init__(self, authentication: Authentication, settings: Settings) -> None:

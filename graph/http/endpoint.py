@@ -21,7 +21,7 @@ from graph.http.bodies import Bodies, BodyLimits
 from graph.http.disconnects import ClientGone, ClientWatch
 from graph.http.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.http.parameters import Parameters, parameters_of_body, parameters_of_url
-from graph.http.responses import FIXED_HEADERS, Replies, Reply
+from graph.http.responses import FIXED_HEADERS, EncodedResponse, Responses
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +91,13 @@ class GraphQLEndpoint(Generic[ContextT]):
         self._documents = documents or DocumentStore()
         self._explorer = explorer
         self._bodies = Bodies(bodies or BodyLimits())
-        self._replies = Replies(draft_statuses, engine.limits.max_answer_bytes)
+        self._responses = Responses(draft_statuses, engine.limits.max_answer_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         head = _head(scope)
         if method == "OPTIONS":
-            return await Reply(204, [ALLOW, *FIXED_HEADERS], b"").send(send)
+            return await EncodedResponse(204, [ALLOW, *FIXED_HEADERS], b"").send(send)
         if method == "GET" and self._explorer is not None and prefers_html(head.accept):
             return await self._explorer(Request(scope))(scope, receive, send)
         try:
@@ -107,7 +107,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             return None
         await reply.send(send)
 
-    async def _answer(self, method: str, head: Head, scope: Scope, receive: Receive) -> Reply:
+    async def _answer(self, method: str, head: Head, scope: Scope, receive: Receive) -> EncodedResponse:
         media = negotiate(head.accept)
         unread = head.has_large_body
         try:
@@ -130,7 +130,7 @@ class GraphQLEndpoint(Generic[ContextT]):
                     result = await self._in_time(self._run(parameters, context, reads_only=method != "POST"))
             finally:
                 context.close()
-            return self._replies.executed(result, media)
+            return self._responses.executed(result, media)
         except ClientGone:
             raise
         except Exception as error:
@@ -166,14 +166,16 @@ class GraphQLEndpoint(Generic[ContextT]):
             result["extensions"] = result.get("extensions", {}) | {"cost": cost}
         return result
 
-    def _refused(self, refused: RequestRefused, method: str, media: MediaType, *, unread: bool) -> Reply:
+    def _refused(
+        self, refused: RequestRefused, method: str, media: MediaType, *, unread: bool
+    ) -> EncodedResponse:
         self._engine.errors.log_refusal(refused.errors)
         extra: list[tuple[bytes, bytes]] = []
         if refused.code is ErrorCode.METHOD_NOT_ALLOWED:
             extra.append(ALLOW_POST if method in ("GET", "HEAD") else ALLOW)
         if unread or refused.code in LEFT_UNREAD:
             extra.append(CLOSE)
-        return self._replies.refused(refused, media, *extra)
+        return self._responses.refused(refused, media, *extra)
 
     def _check_body(self, head: Head) -> None:
         if not is_json(head.content_type) or head.content_encoding not in (None, b"identity"):

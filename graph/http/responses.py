@@ -42,7 +42,7 @@ HEADERS = {
 }
 
 
-class Reply(NamedTuple):
+class EncodedResponse(NamedTuple):
     """One answer, ready to send."""
 
     status: int
@@ -55,7 +55,7 @@ class Reply(NamedTuple):
         await send({"type": "http.response.body", "body": self.body})
 
 
-class Replies:
+class Responses:
     """Forms answers. `draft_statuses` takes 422 and 294 of the newest GraphQL over HTTP draft, where it asks
     for them."""
 
@@ -63,7 +63,7 @@ class Replies:
         self._draft = draft_statuses
         self._max_bytes = max_bytes
 
-    def executed(self, result: Mapping[str, Any], media: MediaType) -> Reply:
+    def executed(self, result: Mapping[str, Any], media: MediaType) -> EncodedResponse:
         """The answer to an operation that ran. Raises TypeError or ValueError for data that JSON cannot
         express."""
         partial = self._draft and "errors" in result and media is MediaType.GRAPHQL_RESPONSE
@@ -77,7 +77,9 @@ class Replies:
         error = ApiError(ErrorCode.ANSWER_TOO_LARGE, message, maximum=self._max_bytes)
         return self.executed({"errors": [coded(error)], "data": None}, media)
 
-    def refused(self, refused: RequestRefused, media: MediaType, *extra: tuple[bytes, bytes]) -> Reply:
+    def refused(
+        self, refused: RequestRefused, media: MediaType, *extra: tuple[bytes, bytes]
+    ) -> EncodedResponse:
         """The answer to a request that did not run."""
         result: dict[str, Any] = {"errors": refused.errors}
         if refused.omitted:
@@ -104,7 +106,9 @@ def _headers_of(refused: RequestRefused) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _reply(status: int, media: MediaType, result: Mapping[str, Any], *extra: tuple[bytes, bytes]) -> Reply:
+def _reply(
+    status: int, media: MediaType, result: Mapping[str, Any], *extra: tuple[bytes, bytes]
+) -> EncodedResponse:
     body = encode(result)
     length = (b"content-length", str(len(body)).encode())
-    return Reply(status, [length, *HEADERS[media], *extra], body)
+    return EncodedResponse(status, [length, *HEADERS[media], *extra], body)

@@ -15,8 +15,8 @@ from graph.types.bounds import FORMED, NAME, bound
 from graph.types.fields import resolved
 from graph.types.ids import Kind, parse_batch_id
 from graph.types.refusals import BudgetExceeded, Conflict, Expired, InvalidInput, NotFound
+from resolvers.jobs import batch_actions
 from resolvers.jobs import batches as cases
-from resolvers.jobs import steering
 from resolvers.names import MAX_NAME
 
 
@@ -117,13 +117,13 @@ async def _confirm_batch(context: Context, input: ConfirmBatchInput) -> BatchRow
 
 async def _cancel_batch(context: Context, input: CancelBatchInput) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
-    return await steering.cancel_batch(context.database, context.caller, batch_id)
+    return await batch_actions.cancel_batch(context.database, context.caller, batch_id)
 
 
 async def _retry_batch(context: Context, input: RetryBatchInput) -> BatchRow:
     batch_id = parse_batch_id(input.batch_id, "batchId")
     override = reason_of(context, input.override)
-    return await steering.retry_batch(context.database, context.caller, batch_id, override=override)
+    return await batch_actions.retry_batch(context.database, context.caller, batch_id, override=override)
 
 
 @strawberry.type

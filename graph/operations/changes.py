@@ -25,7 +25,7 @@ from graph.types.ids import Kind
 from resolvers.access.idempotency import MAX_KEY, KeyedRequest, once
 from resolvers.budgets.spending import refusals_limited
 from resolvers.errors import Conflict, NotFound
-from resolvers.jobs.selection import SteeredJobs
+from resolvers.jobs.selection import BulkResult
 
 # A mutation's resolver: annotated with the class of its input and, as its return, the class of what it gives.
 Change = Callable[[Context, Any], Awaitable[Any]]
@@ -114,7 +114,7 @@ def _kept(result: Any) -> dict[str, Any]:
 async def _given_again(context: Context, success: type, kept: dict[str, Any]) -> Any:
     if issubclass(success, _SHOWN_ONCE):
         raise Conflict("This was done under the same idempotencyKey; its result was shown once.")
-    if issubclass(success, SteeredJobs):
+    if issubclass(success, BulkResult):
         return success.of_json(kept["value"])
     if success not in _LOADERS:
         return success(**kept["value"])

@@ -12,7 +12,7 @@ from graph.context import Context, Info
 from graph.operations.budgets import BudgetOverride, reason_of
 from graph.operations.changes import KeyedInput, mutation
 from graph.operations.lists import Listing, TypedId, filter_argument, list_field
-from graph.types import steered_jobs as types
+from graph.types import bulk_results as types
 from graph.types.bounds import FORMED, bound
 from graph.types.fields import resolved
 from graph.types.ids import Kind, parse_id

@@ -17,7 +17,7 @@ from resolvers.access.sessions import issue_sign_in_token
 LOCAL = Caller("local", EVERY_SITE, Role.ADMIN, reads_texts=True)
 
 
-async def greeting(database: Database, settings: Settings, host: str, port: int, *, demo: bool) -> str:
+async def start_message(database: Database, settings: Settings, host: str, port: int, *, demo: bool) -> str:
     """The lines to print.
 
     On a loopback address they hold a link that signs a browser in as an admin, once. With `demo` they hold an

@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from db.postgres.pool import Database
 from graph.http.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
-from graph.processes.banner import greeting
+from graph.processes.banner import start_message
 from graph.processes.log_limits import FloodFilter
 from graph.processes.migrating import prepare_store
 from graph.processes.start_log import log_start
@@ -98,7 +98,7 @@ async def _greet(settings: Settings, listener: socket.socket, *, demo: bool) -> 
     database = Database(settings.dsn, settings.pool)
     await database.open()
     try:
-        text = await greeting(database, settings, host, port, demo=demo)
+        text = await start_message(database, settings, host, port, demo=demo)
     finally:
         await database.close()
     # The terminal's only: a log would keep the link and the key.

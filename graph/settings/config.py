@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     direct_database_url: str | None = Field(
         default=None,
-        description="The same database past a pooler in transaction mode, for migrations and for notices.",
+        description="The same database past a pooler in transaction mode, for migrations and LISTEN.",
     )
     daily_tokens: int = Field(default=100_000, ge=0, description="Tokens a day may use.")
     monthly_tokens: int = Field(default=2_000_000, ge=0, description="Tokens a month may use.")

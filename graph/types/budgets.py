@@ -20,7 +20,7 @@ from graph.types.scalars import BigInt
 from graph.types.statuses import described
 from resolvers.budgets import budgets as cases
 from resolvers.budgets import spending
-from resolvers.budgets.standing import Standing
+from resolvers.budgets.status import BudgetStatus as Status
 
 
 @strawberry.enum(description="What a budget is counted over.")
@@ -33,7 +33,7 @@ class BudgetPeriod(Enum):
 
 @strawberry.enum(description="How a budget stands.")
 class BudgetState(Enum):
-    """Words of `resolvers.budgets.standing.State`."""
+    """Words of `resolvers.budgets.status.State`."""
 
     OK = described("ok", "Below its limits.")
     WARNING = described("warning", "Above its soft limit. Nothing is refused.")
@@ -41,48 +41,48 @@ class BudgetState(Enum):
     UNKNOWN = described("unknown", "It counts sites that you may not see, so you are not told.")
 
 
-def _budget_id(root: strawberry.Parent[Standing]) -> strawberry.ID | None:
+def _budget_id(root: strawberry.Parent[Status]) -> strawberry.ID | None:
     number = root.spec.budget_id
     return None if number is None else strawberry.ID(print_id(Kind.BUDGET, number))
 
 
-def _site_id(root: strawberry.Parent[Standing]) -> strawberry.ID | None:
+def _site_id(root: strawberry.Parent[Status]) -> strawberry.ID | None:
     return None if root.spec.site_id is None else strawberry.ID(root.spec.site_id)
 
 
-def _app_type(root: strawberry.Parent[Standing]) -> str | None:
+def _app_type(root: strawberry.Parent[Status]) -> str | None:
     return root.spec.app_type
 
 
-def _period(root: strawberry.Parent[Standing]) -> BudgetPeriod:
+def _period(root: strawberry.Parent[Status]) -> BudgetPeriod:
     return BudgetPeriod(root.spec.period)
 
 
-def _limit(root: strawberry.Parent[Standing]) -> BigInt:
+def _limit(root: strawberry.Parent[Status]) -> BigInt:
     return BigInt(root.limit)
 
 
-def _is_hard(root: strawberry.Parent[Standing]) -> bool:
+def _is_hard(root: strawberry.Parent[Status]) -> bool:
     return root.spec.hard_limit is not None
 
 
-def _state(root: strawberry.Parent[Standing]) -> BudgetState:
+def _state(root: strawberry.Parent[Status]) -> BudgetState:
     return BudgetState(root.state)
 
 
-async def _cost(root: strawberry.Parent[Standing], info: Info) -> Decimal | None:
+async def _cost(root: strawberry.Parent[Status], info: Info) -> Decimal | None:
     return None if root.runs is None else (await cost_of_runs(info, root.runs)).cost
 
 
-async def _unpriced_calls(root: strawberry.Parent[Standing], info: Info) -> BigInt | None:
+async def _unpriced_calls(root: strawberry.Parent[Status], info: Info) -> BigInt | None:
     return None if root.runs is None else BigInt((await cost_of_runs(info, root.runs)).unpriced_calls)
 
 
 @strawberry.type(
     description="A budget in its current period. Figures that count sites you may not see are null."
 )
-class BudgetStanding:
-    """Resolved from a `Standing`."""
+class BudgetStatus:
+    """Resolved from a `resolvers.budgets.status.BudgetStatus`."""
 
     budget_id: strawberry.ID | None = resolved(
         _budget_id, "The budget; null for the limits of the server's settings."
@@ -121,8 +121,8 @@ def _row_period(root: strawberry.Parent[BudgetRow]) -> BudgetPeriod:
     return BudgetPeriod(root.period)
 
 
-async def _standing(root: strawberry.Parent[BudgetRow], info: Info) -> Standing | None:
-    load_many = partial(cases.standings, info.context.database)
+async def _status(root: strawberry.Parent[BudgetRow], info: Info) -> Status | None:
+    load_many = partial(cases.statuses, info.context.database)
     return await info.context.loaders.of("budget_standings", load_many).load(root)
 
 
@@ -143,7 +143,7 @@ class BudgetLimit(Node):
     created_at: datetime = strawberry.field(description="When it was set first.")
     updated_by: str = strawberry.field(description="Who set it last.")
     updated_at: datetime = strawberry.field(description="When it was set last.")
-    standing: BudgetStanding = resolved(_standing, "How it stands now.")
+    status: BudgetStatus = resolved(_status, "How it stands now.")
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:
@@ -160,8 +160,8 @@ def _verdict_state(root: strawberry.Parent[spending.Verdict]) -> BudgetState:
     return BudgetState(root.state)
 
 
-def _verdict_standings(root: strawberry.Parent[spending.Verdict]) -> list[Standing]:
-    return root.standings
+def _verdict_statuses(root: strawberry.Parent[spending.Verdict]) -> list[Status]:
+    return root.statuses
 
 
 @strawberry.type(description="What the budgets say to what is about to start, or has started.")
@@ -173,7 +173,7 @@ class BudgetVerdict:
         "The worst state among the budgets that are not UNKNOWN; one of those may still refuse what is"
         " started.",
     )
-    budgets: list[BudgetStanding] = resolved(_verdict_standings, "Every budget that counts it.")
+    budgets: list[BudgetStatus] = resolved(_verdict_statuses, "Every budget that counts it.")
 
 
 async def verdict_on(info: Info, wanted: spending.Spending) -> spending.Verdict | None:

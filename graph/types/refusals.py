@@ -106,19 +106,19 @@ class _RefusedByTableHandler(strawberry.ExceptionHandler[RefusedByTable, Invalid
 
 class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded, BudgetExceeded]):
     def handle(self, exception: spending.BudgetExceeded, *, field: object, info: object) -> BudgetExceeded:
-        standing = exception.standing
+        status = exception.status
         return BudgetExceeded(
             code=exception.code,
             message=exception.message,
-            used=None if standing.used is None else BigInt(standing.used),
-            reserved=None if standing.reserved is None else BigInt(standing.reserved),
-            requested=BigInt(standing.requested),
-            limit=BigInt(standing.limit),
-            resets_at=standing.resets_at,
-            budget_id=strawberry.ID(print_id(Kind.BUDGET, standing.spec.budget_id or 0)),
-            budget_site_id=None if standing.spec.site_id is None else strawberry.ID(standing.spec.site_id),
-            budget_app_type=standing.spec.app_type,
-            budget_period=BudgetPeriod(standing.spec.period),
+            used=None if status.used is None else BigInt(status.used),
+            reserved=None if status.reserved is None else BigInt(status.reserved),
+            requested=BigInt(status.requested),
+            limit=BigInt(status.limit),
+            resets_at=status.resets_at,
+            budget_id=strawberry.ID(print_id(Kind.BUDGET, status.spec.budget_id or 0)),
+            budget_site_id=None if status.spec.site_id is None else strawberry.ID(status.spec.site_id),
+            budget_app_type=status.spec.app_type,
+            budget_period=BudgetPeriod(status.spec.period),
         )
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from db.access.api_keys import IdentityRow, find_key, mark_keys_used
 from db.access.sessions import find_session
 from db.postgres.errors import StatementTimeout, Unavailable
-from db.postgres.notices import ACCESS_CHANGED, watch
+from db.postgres.notifications import ACCESS_CHANGED, watch
 from db.postgres.pool import Connection, Database
 from db.postgres.repeats import Repeats
 from db.sql.column_forms import ANY_TEXT, ColumnForms, read_column_forms
@@ -61,7 +61,7 @@ class _Remembered:
 
 
 class Authentication:
-    """Finds callers by the secrets they send, for one process. `keep_up` must run beside it."""
+    """Finds callers by the secrets they send, for one process. `run_upkeep` must run beside it."""
 
     def __init__(self, database: Database, *, cache_seconds: float = 5.0) -> None:
         self._database = database
@@ -117,7 +117,7 @@ class Authentication:
         self._remembered.clear()
         self._refused.clear()
 
-    async def keep_up(self) -> None:
+    async def run_upkeep(self) -> None:
         """Hear of changes and write when keys were used, until cancelled."""
         await asyncio.gather(self._listen(), self._write_uses_now_and_then())
 

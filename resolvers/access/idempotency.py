@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.access import idempotency as store
-from db.postgres.joined import JoinedDatabase
 from db.postgres.pool import Database
+from db.postgres.transaction_database import TransactionDatabase
 from resolvers.access.callers import Caller
 from resolvers.errors import Conflict
 
@@ -58,7 +58,7 @@ async def once(
         )
         if used and (used.mutation, used.input_hash) != (request.mutation, request.input_hash):
             raise Conflict("This idempotencyKey was used for another request.")
-        attempt = Attempt(JoinedDatabase(transaction), used.result if used else None)
+        attempt = Attempt(TransactionDatabase(transaction), used.result if used else None)
         yield attempt
         if used is None:
             result = attempt.result or {}

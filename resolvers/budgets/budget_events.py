@@ -10,7 +10,7 @@ from db.budgets.budgets import budgets_of_sites
 from db.postgres.pool import Connection, Database
 from db.sql.keyset import Page, PageRequest
 from db.sql.scope import EVERY_SITE, Scope
-from resolvers.budgets.standing import Meter, spec_of
+from resolvers.budgets.status import Meter, spec_of
 
 THRESHOLDS = (80, 95, 100)
 # What the column holds; only a service that writes nonsense gets there.
@@ -25,14 +25,14 @@ async def tell_thresholds(connection: Connection) -> int:
     meter = Meter(connection, datetime.now(UTC))
     told = 0
     for budget in await connection.read(budgets_of_sites(scope=EVERY_SITE)):
-        standing = await meter.standing(spec_of(budget))
-        used = standing.used or 0
+        status = await meter.status(spec_of(budget))
+        used = status.used or 0
         reached = [percent for percent in THRESHOLDS if used > 0 and used * 100 >= percent * budget.limit]
         if reached:
             told += await store.insert_events(
                 connection,
                 budget_id=budget.id,
-                period_start=standing.starts_at,
+                period_start=status.starts_at,
                 thresholds=reached,
                 site_id=budget.site_id,
                 app_type=budget.app_type,

@@ -13,7 +13,7 @@ from db.postgres.pool import Database
 from db.sql.keyset import Page, PageRequest
 from db.sql.scope import Scope
 from resolvers.access.callers import Caller, audit
-from resolvers.budgets.standing import Meter, Standing, spec_of
+from resolvers.budgets.status import BudgetStatus, Meter, spec_of
 from resolvers.errors import InvalidInput, NotFound
 from resolvers.names import check_printable, own_site
 from resolvers.periods import time_zone
@@ -106,11 +106,11 @@ async def count_budgets(database: Database, scope: Scope, most: int) -> int:
         return await store.count_budgets(connection, scope=scope, most=most)
 
 
-async def standings(database: Database, budgets: Sequence[BudgetRow]) -> dict[BudgetRow, Standing]:
+async def statuses(database: Database, budgets: Sequence[BudgetRow]) -> dict[BudgetRow, BudgetStatus]:
     """How these budgets stand now."""
     async with database.connection() as connection:
         meter = Meter(connection, datetime.now(UTC))
-        return {budget: await meter.standing(spec_of(budget)) for budget in budgets}
+        return {budget: await meter.status(spec_of(budget)) for budget in budgets}
 
 
 def _check(wanted: BudgetRequest) -> None:

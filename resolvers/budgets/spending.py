@@ -20,7 +20,7 @@ from db.postgres.pool import Connection, Database
 from db.sql.scope import Scope
 from resolvers.access.callers import Caller
 from resolvers.access.rate_limits import RateLimited
-from resolvers.budgets.standing import BudgetSpec, Meter, Standing, State, spec_of, worst
+from resolvers.budgets.status import BudgetSpec, BudgetStatus, Meter, State, spec_of, worst
 from resolvers.errors import Refusal
 from resolvers.usage.token_budget import Limits
 
@@ -30,9 +30,9 @@ class BudgetExceeded(Refusal):
 
     code = "BUDGET_EXCEEDED"
 
-    def __init__(self, standing: Standing) -> None:
-        super().__init__(_refusal(standing))
-        self.standing = standing
+    def __init__(self, status: BudgetStatus) -> None:
+        super().__init__(_refusal(status))
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ class Verdict:
     """What the budgets say to a spending: the worst of their states, and each of them."""
 
     state: State
-    standings: list[Standing]
+    statuses: list[BudgetStatus]
 
 
-async def admit(
+async def check_budgets(
     transaction: Connection, caller: Caller, spending: Spending, *, override: str | None = None
 ) -> dict[str, Any]:
     """Let a spending pass the hard limits; gives what the audit entry should say of it.
@@ -102,20 +102,20 @@ async def admit(
         transaction, scope=Scope.of(*spending.sites), app_types=spending.app_types
     )
     meter = Meter(transaction, datetime.now(UTC))
-    exceeded: list[Standing] = []
+    exceeded: list[BudgetStatus] = []
     for spec in map(spec_of, rows):
         # Of several sites and apps, a locked budget may count one with another that is not started there.
         if (requested := spending.on(spec)) is None:
             continue
-        standing = await meter.standing(spec, requested)
-        if standing.state == "exceeded":
-            exceeded.append(standing)
+        status = await meter.status(spec, requested)
+        if status.state == "exceeded":
+            exceeded.append(status)
     if override is not None:
         # Whoever reads the site's audit log need not see every site.
-        told = [each.spec.budget_id for each in exceeded if each.seen_by(caller.scope).used is not None]
+        told = [each.spec.budget_id for each in exceeded if each.visible_to(caller.scope).used is not None]
         return {"override": override, "exceededBudgets": told}
     if exceeded:
-        raise BudgetExceeded(exceeded[0].seen_by(caller.scope))
+        raise BudgetExceeded(exceeded[0].visible_to(caller.scope))
     return {}
 
 
@@ -140,7 +140,7 @@ async def refusals_limited(
     try:
         yield
     except BudgetExceeded as refusal:
-        if refusal.standing.used is None:
+        if refusal.status.used is None:
             async with database.connection() as connection:
                 await take_slice(connection, caller=name, seconds=seconds, count=1)
         raise
@@ -165,12 +165,12 @@ async def judge(
         verdicts: dict[Spending, Verdict] = {}
         for spending in spendings:
             requests = [(spec, spending.on(spec)) for spec in specs]
-            standings = [
-                (await meter.standing(spec, requested)).seen_by(scope)
+            statuses = [
+                (await meter.status(spec, requested)).visible_to(scope)
                 for spec, requested in requests
                 if requested is not None
             ]
-            verdicts[spending] = Verdict(worst(standings), standings)
+            verdicts[spending] = Verdict(worst(statuses), statuses)
     return verdicts
 
 
@@ -184,12 +184,12 @@ def _defaults(rows: Sequence[BudgetRow], zone: ZoneInfo, limits: Limits) -> list
     ]
 
 
-def _refusal(standing: Standing) -> str:
-    spec = standing.spec
+def _refusal(status: BudgetStatus) -> str:
+    spec = status.spec
     of = " of " + " and ".join(
         filter(None, (spec.site_id and f"site {spec.site_id}", spec.app_type and f"app {spec.app_type}"))
     )
     return (
-        f"This needs {standing.requested:,} tokens, which would pass the {spec.period} hard limit of"
-        f" {standing.limit:,} tokens{of if len(of) > 4 else ''}."
+        f"This needs {status.requested:,} tokens, which would pass the {spec.period} hard limit of"
+        f" {status.limit:,} tokens{of if len(of) > 4 else ''}."
     )

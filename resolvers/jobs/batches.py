@@ -14,7 +14,7 @@ from db.sql.keyset import Page, PageRequest
 from db.sql.scope import Scope
 from db.worker.queue import ask_for_admission
 from resolvers.access.callers import Caller, audit
-from resolvers.budgets.spending import Spending, admit
+from resolvers.budgets.spending import Spending, check_budgets
 from resolvers.errors import Conflict, Expired, InvalidInput, NotFound
 from resolvers.names import canonical, check_length, check_trimmed, own_site
 from resolvers.usage.estimates import estimate_apps, estimated_tokens, mean_tokens, recent_calls, total_tokens
@@ -143,7 +143,7 @@ async def confirm_batch(
             raise Conflict(f"This batch is already {batch.status}.")
         if batch.is_expired:
             raise Expired("This estimate has expired; estimate the batch again.")
-        spent = await admit(transaction, caller, spending_of(batch), override=override)
+        spent = await check_budgets(transaction, caller, spending_of(batch), override=override)
         confirmed = await store.confirm_batch(
             transaction, scope=caller.scope, batch_id=batch_id, actor=caller.name
         )

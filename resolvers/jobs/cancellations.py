@@ -12,13 +12,13 @@ from db.postgres.pool import Connection, Database
 from db.worker import queue
 from resolvers.access.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound, Refusal
-from resolvers.jobs.selection import SAMPLE, JobsRequest, SteeredJobs, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
 
 UNFINISHED = ("pending", "running")
 
 
 @dataclass(frozen=True, slots=True)
-class CancelledJobs(SteeredJobs):
+class CancelledJobs(BulkResult):
     """What became of jobs that were to be stopped."""
 
 

@@ -13,11 +13,11 @@ from resolvers.access.callers import Caller
 from resolvers.errors import Conflict, NotFound, Refusal
 from resolvers.jobs.cancellations import UNFINISHED, find_jobs
 from resolvers.jobs.retries import FINISHED
-from resolvers.jobs.selection import SAMPLE, JobsRequest, SteeredJobs, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
 
 
 @dataclass(frozen=True, slots=True)
-class FailedJobs(SteeredJobs):
+class FailedJobs(BulkResult):
     """What became of jobs that were to be ended as failed."""
 
 

@@ -12,11 +12,11 @@ from db.postgres.pool import Connection, Database
 from db.sql.scope import Scope
 from db.worker.queue import enqueue_jobs
 from resolvers.access.callers import Caller, audit
-from resolvers.budgets.spending import Spending, admit
+from resolvers.budgets.spending import Spending, check_budgets
 from resolvers.errors import Conflict, NotFound, Refusal
 from resolvers.jobs.batches import tokens_of_calls
 from resolvers.jobs.chains import ChainStart, RetryFrom, apps_of, find_starts
-from resolvers.jobs.selection import SAMPLE, JobsRequest, SteeredJobs, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
 
 FINISHED = ("failed", "success", "skipped_duplicate", "cancelled")
 # What a filter that names no status means: nobody wants all that went well to be done twice.
@@ -24,7 +24,7 @@ UNSUCCESSFUL = ("failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class RetriedJobs(SteeredJobs):
+class RetriedJobs(BulkResult):
     """What became of jobs that were to be run again.
 
     `spending` is what they would reserve, and nothing more where they have; None above the limit.
@@ -179,7 +179,7 @@ async def _start(
     """Make the retries of the plan; gives them, and what the audit entry should say of the budgets."""
     if not plan.retries:
         return [], {}
-    spent = await admit(transaction, caller, plan.spending, override=override)
+    spent = await check_budgets(transaction, caller, plan.spending, override=override)
     retries = await store.insert_retries(transaction, scope=caller.scope, wanted=plan.retries)
     await enqueue_jobs(transaction, scope=caller.scope, job_ids=[retry.id for retry in retries])
     return retries, spent

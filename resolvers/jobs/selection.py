@@ -129,7 +129,7 @@ class JobOutcome(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SteeredJobs:
+class BulkResult:
     """What became of many jobs. Of the `matched` ones `count` were changed, or would be.
 
     `outcomes` are in the order asked, or oldest first; none where a dry run is above the limit. `sample` are

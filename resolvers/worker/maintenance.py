@@ -41,7 +41,7 @@ _RECOUNT_SECONDS = 2.0
 _FOLDS_A_SETTLEMENT = 5
 
 
-async def keep_up(database: Database, *, reservation_seconds: float = RESERVATION_SECONDS) -> None:
+async def run_upkeep(database: Database, *, reservation_seconds: float = RESERVATION_SECONDS) -> None:
     """Do one round after another until cancelled. A database that is gone is waited for.
 
     Any number of processes may do this at once: one folds, the others find nothing to do.
@@ -50,7 +50,7 @@ async def keep_up(database: Database, *, reservation_seconds: float = RESERVATIO
     waits = Repeats()
     while True:
         try:
-            await keep_up_once(database, rounds, reservation_seconds=reservation_seconds)
+            await run_upkeep_once(database, rounds, reservation_seconds=reservation_seconds)
             rounds += 1
             if waits.forget():
                 log.info("upkeep goes on")
@@ -61,7 +61,7 @@ async def keep_up(database: Database, *, reservation_seconds: float = RESERVATIO
         await asyncio.sleep(FOLD_SECONDS)
 
 
-async def keep_up_once(
+async def run_upkeep_once(
     database: Database, rounds: int = 0, *, reservation_seconds: float = RESERVATION_SECONDS
 ) -> None:
     """Fold and, where that moved something, tell which budgets reached a threshold; some rounds do more.

@@ -188,7 +188,7 @@ def test_a_budget_of_such_tokens_is_told(empty_dsn: str, name: str) -> None:
     try:
         for period in ("DAILY", "MONTHLY"):
             budget = set_budget(api, siteId="1", period=period, hardLimit=10)
-            assert budget["standing"]["used"] == 21 * largest
+            assert budget["status"]["used"] == 21 * largest
         api.runner.run(tell(empty_dsn))
         events = api.data("{ budgetEvents { edges { node { usedTokens } } } }")["budgetEvents"]["edges"]
         assert len(events) == 6

@@ -18,10 +18,10 @@ import uvloop
 
 from db.embedded import server as embedded
 from db.migrations.runner import apply_migrations
-from db.postgres import notices
+from db.postgres import notifications
 from db.postgres.connection import Connection, unhurried
 from db.postgres.errors import Unavailable
-from db.postgres.notices import watch
+from db.postgres.notifications import watch
 from db.postgres.pool import Database, PoolSettings
 from tests.conftest import Store, signed_in
 from tests.serving import serving
@@ -145,7 +145,7 @@ def test_all_that_wait_when_a_server_dies_are_told_at_once_and_the_pool_recovers
 async def listener_of(dsn: str) -> int:
     """The process that serves the connection which listens."""
     async with await Connection.connect(dsn, autocommit=True) as other:
-        listeners = "SELECT pid FROM pg_stat_activity WHERE application_name = 'runglass notices'"
+        listeners = "SELECT pid FROM pg_stat_activity WHERE application_name = 'runglass notifications'"
         ((process,),) = await other.fetch(listeners, {})
     return process
 
@@ -253,8 +253,8 @@ def test_what_needs_its_time_has_no_statement_timeout_and_a_later_deadline(
 def test_a_listener_whose_process_hangs_listens_anew(
     run: Callable[[Awaitable[Any]], Any], mortal_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "_QUIET_SECONDS", 0.1)
-    monkeypatch.setattr(notices, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(notifications, "_QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(notifications, "_ANSWER_SECONDS", 0.2)
 
     async def use() -> None:
         heard: list[bool] = []

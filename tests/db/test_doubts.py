@@ -20,7 +20,7 @@ from db.usage.rollup_checks import (
     uncounted_tables,
 )
 from resolvers.worker.checks import check_store
-from resolvers.worker.maintenance import keep_up_once, rebuild_rollups
+from resolvers.worker.maintenance import rebuild_rollups, run_upkeep_once
 from tests.db.adopted import KINDS
 from tests.db.line_of_time import make, rows
 from tests.db.recount import NOW, add_run, check, connect, fold, in_utc
@@ -198,7 +198,7 @@ def test_a_round_of_the_servers_upkeep_does_all_of_it(months: str, caplog: pytes
         database = Database(months, PoolSettings())
         await database.open()
         try:
-            await keep_up_once(database)
+            await run_upkeep_once(database)
         finally:
             await database.close()
 

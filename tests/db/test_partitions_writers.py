@@ -59,7 +59,7 @@ class Writers:
 
 
 def test_writers_go_on_while_months_are_made_and_dropped_by_two_servers(database: str) -> None:
-    def keep_up(offset: int) -> int:
+    def run_upkeep(offset: int) -> int:
         with connect(database) as connection:
             made = 0
             for year in range(2024, 2028):
@@ -69,7 +69,7 @@ def test_writers_go_on_while_months_are_made_and_dropped_by_two_servers(database
         return made
 
     with Writers(database) as writers, ThreadPoolExecutor(2) as servers:
-        made = sum(servers.map(keep_up, (0, 1)))
+        made = sum(servers.map(run_upkeep, (0, 1)))
     with connect(database) as connection:
         # Of the months of 2027 that are asked for, the template may have some already.
         assert made >= 15

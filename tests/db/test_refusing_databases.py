@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from db.postgres.pool import Database
 from db.postgres.repeats import Repeats
-from resolvers.worker.maintenance import keep_up
+from resolvers.worker.maintenance import run_upkeep
 from tests.conftest import Api, Store
 from tests.db.test_pool import iter_answers
 from tests.mutations.test_retry_job import RETRY_JOB
@@ -136,7 +136,7 @@ def test_upkeep_of_a_read_only_database_is_one_line(dsn: str, store: Store) -> N
         logging.getLogger("resolvers.worker.maintenance").addHandler(said)
         database = Database(dsn)
         await database.open()
-        task = asyncio.create_task(keep_up(database))
+        task = asyncio.create_task(run_upkeep(database))
         await asyncio.wait_for(said.came.wait(), 30)
         task.cancel()
         await asyncio.wait({task})

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import Api, Store
 from tests.mutations.test_set_budget import set_budget
 
-STANDING = "budgetId siteId appType period used reserved requested limit isHard state resetsAt"
-VERDICT = f"budgetVerdict {{ state budgets {{ {STANDING} }} }}"
+STATUS = "budgetId siteId appType period used reserved requested limit isHard state resetsAt"
+VERDICT = f"budgetVerdict {{ state budgets {{ {STATUS} }} }}"
 REFUSAL = """
   ... on Refusal { code message }
   ... on BudgetExceeded {
@@ -86,7 +86,7 @@ def test_a_batch_that_fits_exactly_is_confirmed_and_one_token_more_is_not(api: A
     refusal = confirm(api, batch)
 
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    standing = {
+    status = {
         "budgetId": budget["id"],
         "siteId": "berlin",
         "appType": None,
@@ -99,7 +99,7 @@ def test_a_batch_that_fits_exactly_is_confirmed_and_one_token_more_is_not(api: A
         "state": "EXCEEDED",
         "resetsAt": midnight.isoformat(),
     }
-    assert stored_only(batch["budgetVerdict"]) == [standing]
+    assert stored_only(batch["budgetVerdict"]) == [status]
     assert batch["budgetVerdict"]["state"] == "EXCEEDED"
     assert refusal == {
         "__typename": "BudgetExceeded",

@@ -24,7 +24,7 @@ mutation ($input: FailJobsInput!) {
 """
 REASON = "its dispatcher is gone"
 RESERVED = """
-query ($site: ID) { budgets(siteId: $site) { edges { node { standing { reserved } } } } }
+query ($site: ID) { budgets(siteId: $site) { edges { node { status { reserved } } } } }
 """
 
 
@@ -49,7 +49,7 @@ def test_a_job_of_a_dispatcher_that_is_gone_ends_with_its_calls_and_its_reservat
     other = store.run(status="running")
 
     def reserved() -> int:
-        return api.data(RESERVED)["budgets"]["edges"][0]["node"]["standing"]["reserved"]
+        return api.data(RESERVED)["budgets"]["edges"][0]["node"]["status"]["reserved"]
 
     assert reserved() == 700
     answer = fail(api, jobIds=ids(job))

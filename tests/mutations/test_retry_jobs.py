@@ -91,8 +91,8 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(api: Api, store: 
     assert [each["job"] for each in answer["results"]] == [None] * 13
     assert [bool(each["refusal"]) for each in answer["results"]] == [True] + [False] * 12
     assert answer["budgetVerdict"]["state"] == "EXCEEDED"
-    standing = {"budgetId": budget["id"], "reserved": 0, "requested": 24_000}
-    assert verdict(answer, budget) == standing
+    status = {"budgetId": budget["id"], "reserved": 0, "requested": 24_000}
+    assert verdict(answer, budget) == status
     assert store.snapshot() == before
     assert store.value("SELECT count(*) FROM runglass.job_queue") == 0
 

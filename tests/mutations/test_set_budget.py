@@ -12,7 +12,7 @@ FIELDS = """
   __typename
   ... on BudgetLimit {
     id siteId appType period softLimit hardLimit timeZone createdBy updatedBy
-    standing { used reserved requested limit isHard state }
+    status { used reserved requested limit isHard state }
   }
   ... on Refusal { code message }
   ... on InvalidInput { field }
@@ -52,7 +52,7 @@ def test_a_budget_may_be_of_a_site_an_app_both_or_all(
         "timeZone": "UTC",
         "createdBy": budget["createdBy"],
         "updatedBy": budget["createdBy"],
-        "standing": {
+        "status": {
             "used": 0,
             "reserved": 0,
             "requested": 0,
@@ -75,7 +75,7 @@ def test_the_budget_of_the_same_subject_is_changed(api: Api, store: Store) -> No
 
     assert again["id"] == first["id"]
     assert (again["softLimit"], again["hardLimit"], again["timeZone"]) == (500, None, "Asia/Kolkata")
-    assert again["standing"] == first["standing"] | {"limit": 500, "isHard": False}
+    assert again["status"] == first["status"] | {"limit": 500, "isHard": False}
     assert store.value("SELECT count(*) FROM runglass.budgets") == 1 + len(others)
     last = store.rows("SELECT before, after FROM runglass.audit_log ORDER BY id DESC")[0]
     assert (last["before"]["hardLimit"], last["after"]["hardLimit"]) == (1_000, None)

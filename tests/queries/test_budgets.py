@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from db.postgres.pool import Database
-from resolvers.budgets.standing import BudgetSpec, Meter
-from resolvers.worker.maintenance import keep_up_once
+from resolvers.budgets.status import BudgetSpec, Meter
+from resolvers.worker.maintenance import run_upkeep_once
 from tests.conftest import Api, Client, Store
 from tests.mutations.test_budget_limits import confirm, estimate
 from tests.mutations.test_set_budget import set_budget
@@ -22,7 +22,7 @@ query ($siteId: ID, $first: Int, $after: String) {
     totalCount { count }
     pageInfo { hasNextPage endCursor }
     edges { node { id siteId appType period softLimit hardLimit timeZone
-      standing { used reserved limit state startsAt resetsAt limitReachedAt } } }
+      status { used reserved limit state startsAt resetsAt limitReachedAt } } }
   }
 }
 """
@@ -67,7 +67,7 @@ def test_used_is_what_the_dashboard_shows(api: Api, store: Store, zone: str) -> 
                 set_budget(api, siteId=site, appType=app, period=period, hardLimit=9_999, timeZone=zone)
 
     used = {
-        (node["siteId"], node["appType"], node["period"]): node["standing"]["used"] for node in budgets(api)
+        (node["siteId"], node["appType"], node["period"]): node["status"]["used"] for node in budgets(api)
     }
 
     for site in (None, "berlin"):
@@ -88,11 +88,11 @@ def test_used_is_what_the_dashboard_shows(api: Api, store: Store, zone: str) -> 
 
 def test_a_budget_lies_in_its_own_zone(api: Api) -> None:
     set_budget(api, period="MONTHLY", timeZone="Asia/Kolkata")
-    standing = budgets(api)[0]["standing"]
+    status = budgets(api)[0]["status"]
     local = datetime.now(ZoneInfo("Asia/Kolkata"))
     start = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    assert datetime.fromisoformat(standing["startsAt"]) == start
-    assert datetime.fromisoformat(standing["resetsAt"]) > local
+    assert datetime.fromisoformat(status["startsAt"]) == start
+    assert datetime.fromisoformat(status["resetsAt"]) > local
 
 
 def test_budgets_of_other_sites_and_of_every_site_are_not_shown(api: Api, store: Store) -> None:
@@ -281,7 +281,7 @@ def forecast(api: Api, store: Store, now: datetime, period: str, limit: int) -> 
     async def ask() -> datetime | None:
         database: Database = api.app.state.database
         async with database.connection() as connection:
-            return (await Meter(connection, now).standing(spec)).limit_reached_at
+            return (await Meter(connection, now).status(spec)).limit_reached_at
 
     return api.runner.run(ask())
 
@@ -298,8 +298,8 @@ def test_the_forecast_goes_on_at_todays_rate(api: Api, store: Store) -> None:
     assert forecast(api, store, now + timedelta(days=1), "monthly", 2_800) is None
 
 
-def keep_up(api: Api) -> None:
-    api.runner.run(keep_up_once(api.app.state.database))
+def run_upkeep(api: Api) -> None:
+    api.runner.run(run_upkeep_once(api.app.state.database))
 
 
 def test_each_threshold_is_told_once_in_a_period(api: Api, store: Store) -> None:
@@ -308,8 +308,8 @@ def test_each_threshold_is_told_once_in_a_period(api: Api, store: Store) -> None
     told: list[int] = []
     for tokens, thresholds in ((799, []), (1, [80]), (149, []), (1, [95]), (50, [100]), (9_000, [])):
         store.run(tokens_used=tokens)
-        keep_up(api)
-        keep_up(api)
+        run_upkeep(api)
+        run_upkeep(api)
         told += thresholds
         assert [event["threshold"] for event in events(api)] == told
     assert {
@@ -323,7 +323,7 @@ def test_each_threshold_is_told_once_in_a_period(api: Api, store: Store) -> None
     }
     assert events(api, siteId="paris") == []
     store.rows("UPDATE runglass.budget_events SET period_start = period_start - interval '1 day'")
-    keep_up(api)
+    run_upkeep(api)
     assert [event["threshold"] for event in events(api)] == [80, 95, 100, 80, 95, 100]
 
 
@@ -332,7 +332,7 @@ def test_processes_that_look_at_once_tell_a_threshold_once(api: Api, store: Stor
     store.run(tokens_used=100)
 
     async def look() -> None:
-        await asyncio.gather(*(keep_up_once(api.app.state.database) for _ in range(8)))
+        await asyncio.gather(*(run_upkeep_once(api.app.state.database) for _ in range(8)))
 
     api.runner.run(look())
     assert [event["threshold"] for event in events(api)] == [80, 95, 100]
@@ -340,5 +340,5 @@ def test_processes_that_look_at_once_tell_a_threshold_once(api: Api, store: Stor
 
 def test_a_budget_without_use_tells_nothing(api: Api, store: Store) -> None:
     set_budget(api, hardLimit=0)
-    keep_up(api)
+    run_upkeep(api)
     assert events(api) == []

@@ -27,7 +27,7 @@ query ($siteId: ID, $timeZone: String) {
 }
 """
 TREND = "{ dashboard { trend(days: 2) { cost unpricedCalls } appDistribution { cost unpricedCalls } } }"
-BUDGETS = "{ budgets { edges { node { siteId appType standing { used cost unpricedCalls } } } } }"
+BUDGETS = "{ budgets { edges { node { siteId appType status { used cost unpricedCalls } } } } }"
 BATCH = "query ($id: ID!) { batch(id: $id) { cost unpricedCalls estimatedCost } }"
 
 
@@ -158,13 +158,13 @@ def test_a_budget_tells_what_its_period_has_cost(api: Api, store: Store) -> None
     store.run(status="running")
     add_run(store, created_at=datetime.now(UTC) - timedelta(days=32))
 
-    def standings(reader: Any) -> dict[tuple[Any, Any], tuple[Any, Any]]:
+    def statuses(reader: Any) -> dict[tuple[Any, Any], tuple[Any, Any]]:
         return {
-            (node["siteId"], node["appType"]): (node["standing"]["cost"], node["standing"]["unpricedCalls"])
+            (node["siteId"], node["appType"]): (node["status"]["cost"], node["status"]["unpricedCalls"])
             for node in (edge["node"] for edge in reader.data(BUDGETS)["budgets"]["edges"])
         }
 
-    assert standings(api) == {
+    assert statuses(api) == {
         ("berlin", None): ("14", 1),
         ("berlin", "chat"): ("7", 1),
         (None, "chat"): ("14", 1),

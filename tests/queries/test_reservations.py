@@ -7,25 +7,25 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from resolvers.worker.maintenance import keep_up_once
+from resolvers.worker.maintenance import run_upkeep_once
 from tests.conftest import Api, Store
 from tests.mutations.test_budget_limits import confirm, estimate
 from tests.mutations.test_set_budget import set_budget
 
 RESERVATION = "query ($id: ID!) { triggerJob(id: $id) { reservation { tokens releasedAt } } }"
-STANDING = "{ budgets { edges { node { standing { reserved released state } } } } }"
+STATUS = "{ budgets { edges { node { status { reserved released state } } } } }"
 LONG_AGO = datetime.now(UTC) - timedelta(days=2)
 AGE_ALL = """
 UPDATE biz.ai_trigger_jobs SET created_at = created_at - interval '2 days',
     started_at = started_at - interval '2 days', finished_at = finished_at - interval '2 days'"""
 
 
-def keep_up(api: Api) -> None:
-    api.runner.run(keep_up_once(api.app.state.database))
+def run_upkeep(api: Api) -> None:
+    api.runner.run(run_upkeep_once(api.app.state.database))
 
 
-def standing(api: Api) -> dict[str, Any]:
-    return api.data(STANDING)["budgets"]["edges"][0]["node"]["standing"]
+def status(api: Api) -> dict[str, Any]:
+    return api.data(STATUS)["budgets"]["edges"][0]["node"]["status"]
 
 
 def reservation(api: Api, job: int) -> dict[str, Any] | None:
@@ -42,12 +42,12 @@ def test_a_job_that_nothing_moves_for_long_reserves_no_more(api: Api, store: Sto
     set_budget(api, hardLimit=500)
     dead, fresh = (reserving(store, created_at=LONG_AGO, started_at=datetime.now(UTC)) for _ in range(2))
     assert reservation(api, dead) == {"tokens": 400, "releasedAt": None}
-    assert standing(api) == {"reserved": 800, "released": 0, "state": "EXCEEDED"}
+    assert status(api) == {"reserved": 800, "released": 0, "state": "EXCEEDED"}
 
     store.rows("UPDATE biz.ai_trigger_jobs SET started_at = created_at WHERE id = %s", (dead,))
-    keep_up(api)
+    run_upkeep(api)
 
-    assert standing(api) == {"reserved": 400, "released": 400, "state": "OK"}
+    assert status(api) == {"reserved": 400, "released": 400, "state": "OK"}
     (released,) = store.rows(
         "SELECT reservation_released_at AS at FROM biz.ai_trigger_jobs WHERE id = %s", (dead,)
     )
@@ -65,7 +65,7 @@ def test_what_moves_a_job_keeps_its_reservation(api: Api, store: Store) -> None:
         (ours,),
     )
     store.rows("UPDATE biz.ai_trigger_jobs SET created_at = %s, started_at = %s", (LONG_AGO, LONG_AGO))
-    keep_up(api)
+    run_upkeep(api)
     shown = [reservation(api, job) for job in (called, ran, ours)]
     assert shown == [{"tokens": 400, "releasedAt": None}] * 3
 
@@ -75,19 +75,19 @@ def test_jobs_that_wait_move_with_their_batch(api: Api, store: Store) -> None:
     batch = estimate(api, members=3)
     confirm(api, batch)
     store.rows(AGE_ALL)
-    keep_up(api)
-    reserved = standing(api)["reserved"]
+    run_upkeep(api)
+    reserved = status(api)["reserved"]
     assert reserved > 0
 
     one = store.value("SELECT min(id) FROM biz.ai_trigger_jobs")
     store.rows("UPDATE biz.ai_trigger_jobs SET finished_at = now(), status = 'success' WHERE id = %s", (one,))
     store.rows("UPDATE runglass.batches SET confirmed_at = confirmed_at - interval '2 days'")
-    keep_up(api)
-    assert standing(api)["released"] == 0
+    run_upkeep(api)
+    assert status(api)["released"] == 0
 
     store.rows(AGE_ALL)
-    keep_up(api)
-    left = standing(api)
+    run_upkeep(api)
+    left = status(api)
     assert (left["reserved"], left["released"]) == (0, reserved - reserved // 3)
 
 

@@ -39,7 +39,7 @@ def spec_of(row: BudgetRow) -> BudgetSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetStatus:
     """A budget in its current period, in tokens. `requested` is what somebody is about to start.
 
     `used`, `reserved`, `released` and `limit_reached_at` are None, and `state` is unknown, where the caller
@@ -69,7 +69,7 @@ class Standing:
             return None
         return Runs(_scope(self.spec), self.starts_at, self.resets_at, self.spec.app_type)
 
-    def seen_by(self, scope: Scope) -> Standing:
+    def visible_to(self, scope: Scope) -> BudgetStatus:
         """Without what tells of sites that are not within the scope.
 
         Its state is such a thing: estimates are free, and a few of different sizes gave what is used exactly.
@@ -93,7 +93,7 @@ class Meter:
         self._reserved: dict[str | None, dict[str, ReservedRow]] = {}
         self._used: dict[tuple[str | None, bool, datetime, datetime], dict[str, int]] = {}
 
-    async def standing(self, spec: BudgetSpec, requested: int = 0) -> Standing:
+    async def status(self, spec: BudgetSpec, requested: int = 0) -> BudgetStatus:
         """How a budget stands, with `requested` tokens more."""
         zone = time_zone(spec.time_zone)
         day = today(zone, self._now)
@@ -105,7 +105,7 @@ class Meter:
         reserved, released = await self._reserved_tokens(spec)
         used = await self._used_tokens(spec, start, end)
         used_today = used if start == day_start else await self._used_tokens(spec, day_start, day_end)
-        return Standing(
+        return BudgetStatus(
             spec=spec,
             used=used,
             reserved=reserved,
@@ -158,9 +158,9 @@ def _state(spec: BudgetSpec, tokens: int) -> State:
     return "warning" if spec.soft_limit is not None and tokens > spec.soft_limit else "ok"
 
 
-def worst(standings: Sequence[Standing]) -> State:
+def worst(statuses: Sequence[BudgetStatus]) -> State:
     """The state of the budget that stands worst, of those that are known; ok where there is none."""
-    states: set[State] = {standing.state for standing in standings}
+    states: set[State] = {status.state for status in statuses}
     if "exceeded" in states:
         return "exceeded"
     return "warning" if "warning" in states else "ok"

@@ -18,7 +18,7 @@ from resolvers.budgets.spending import Verdict
 from resolvers.jobs.cancellations import CancelledJobs as CancelledJobsRow
 from resolvers.jobs.failures import FailedJobs as FailedJobsRow
 from resolvers.jobs.retries import RetriedJobs as RetriedJobsRow
-from resolvers.jobs.selection import DEFAULT_JOBS, SAMPLE, SteeredJobs
+from resolvers.jobs.selection import DEFAULT_JOBS, SAMPLE, BulkResult
 from resolvers.jobs.selection import JobOutcome as JobOutcomeRow
 
 _REFUSALS: dict[str, type[NotFound | Conflict]] = {"NOT_FOUND": NotFound, "CONFLICT": Conflict}
@@ -51,19 +51,19 @@ class JobOutcome:
     )
 
 
-def _dry_run(root: strawberry.Parent[SteeredJobs]) -> bool:
+def _dry_run(root: strawberry.Parent[BulkResult]) -> bool:
     return root.is_dry_run
 
 
-def _matched(root: strawberry.Parent[SteeredJobs]) -> BigInt:
+def _matched(root: strawberry.Parent[BulkResult]) -> BigInt:
     return BigInt(root.matched)
 
 
-def _results(root: strawberry.Parent[SteeredJobs]) -> Sequence[JobOutcomeRow]:
+def _results(root: strawberry.Parent[BulkResult]) -> Sequence[JobOutcomeRow]:
     return root.outcomes
 
 
-async def _sample(root: strawberry.Parent[SteeredJobs], info: Info) -> list[TriggerJobRow]:
+async def _sample(root: strawberry.Parent[BulkResult], info: Info) -> list[TriggerJobRow]:
     jobs = await asyncio.gather(*map(info.context.loaders.trigger_jobs.load, root.sample))
     return [job for job in jobs if job]
 

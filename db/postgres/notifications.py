@@ -44,7 +44,7 @@ async def watch(
 async def _listen(
     dsn: str, channel: LiteralString, heard: Callable[[], None], listening: Callable[[bool], None]
 ) -> None:
-    options = options_of(dsn, connect_seconds=_CONNECT_SECONDS, application_name="runglass notices")
+    options = options_of(dsn, connect_seconds=_CONNECT_SECONDS, application_name="runglass notifications")
     connection = await Connection.connect(dsn, autocommit=True, prepare_threshold=None, **options)
     async with connection:
         connection.deadline_seconds = _ANSWER_SECONDS

@@ -1,4 +1,4 @@
-"""Steering a batch: stopping it, and running its failed part again."""
+"""Actions on a started batch: stop it, and run its failed part again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from db.jobs.batches import BatchRow
 from db.postgres.pool import Database
 from db.worker import queue
 from resolvers.access.callers import Caller, audit
-from resolvers.budgets.spending import Spending, admit
+from resolvers.budgets.spending import Spending, check_budgets
 from resolvers.errors import Conflict, NotFound
 from resolvers.usage.estimates import estimate_apps, estimated_tokens, total_tokens
 
@@ -71,7 +71,7 @@ async def retry_batch(
             transaction, caller.scope.narrow(batch.site_id), {row.app_type: row.calls for row in failed}
         )
         spending = Spending.of(batch.site_id, estimated_tokens(estimates))
-        spent = await admit(transaction, caller, spending, override=override)
+        spent = await check_budgets(transaction, caller, spending, override=override)
         retry = await batch_retries.insert_retry_batch(
             transaction,
             scope=caller.scope,

@@ -9,7 +9,7 @@ from db.postgres.errors import translated
 from db.postgres.pool import Connection, Database
 
 
-class JoinedDatabase(Database):
+class TransactionDatabase(Database):
     """Gives the connection of an open transaction instead of one of the pool; one use at a time.
 
     `transaction` is a savepoint of it: an exception undoes what was done within, and the outer transaction
