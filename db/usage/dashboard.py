@@ -21,14 +21,14 @@ class LatestRunRow(NamedTuple):
 
 
 def _newest_of(apps: LiteralString) -> SiteStatement:
-    """The statement for the apps that `apps` gives: a descent of an index for each, however long the log is.
+    """A statement that finds the newest run of each app that the query `apps` gives.
 
-    COLLATE, because the roll-ups' own collation would keep the log's indexes from being used.
+    It goes down an index once for each app, so it takes as long for a long log as for a short one. COLLATE
+    is there because the roll-ups' own collation would keep PostgreSQL from using the log's indexes.
 
-    The app is named three times, so that the planner expects few rows and takes the index by app. It thinks
-    every app as busy as the others, and would go through the log from its end to the newest run of each:
-    through months of it for an app that was retired. `db.sql.conditions.equal` says it only twice, because
-    who expects too few rows sorts them all; here one row is wanted of each app.
+    The condition on the app stands there three times. Each repetition makes the planner expect fewer rows, so
+    that it takes the index by app. Otherwise it believes that each app is as busy as the others, and reads the
+    log backwards until it meets each of them: months of it, for an app that was retired.
     """
     return SiteStatement(
         f"""

@@ -1,8 +1,14 @@
-"""Which rows of the roll-ups make up a range: whole days, and what the edges of the range add and take away.
+"""Splits a range of time into rows of the roll-ups, so that a month in any zone reads some forty rows a key.
 
-A roll-up's row holds the sums of a day (UTC) or an hour, and also those of its first, first two and first
-three fourths. Any quarter of an hour lies within 3 hours of such a sum of a day, and its hour has a sum that
-ends there. So a month in any zone is some forty rows a key.
+The roll-ups have one row for each UTC day and one for each hour. A row holds four sums: of its whole, and of
+its first one, two and three fourths. A fourth of a day is 6 hours; a fourth of an hour is 15 minutes.
+
+A range is the whole UTC days between its bounds, corrected at both bounds:
+
+1. The bound is moved to the nearest fourth of a day (a "mark"), which is at most 3 hours away.
+2. The day's sum up to the mark is added or taken away.
+3. The hours between the mark and the bound are added or taken away one by one.
+4. The last hour counts up to the bound by its sum of one, two or three fourths.
 """
 
 from __future__ import annotations
@@ -17,20 +23,26 @@ from db.sql.scope import Scope
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _QUARTER = timedelta(minutes=15)
-# In quarters of an hour. A mark is where a fourth of a day ends.
+# In quarters of an hour. A mark is the end of a fourth of a day.
 _HOUR, _MARK, _DAY = 4, 24, 96
 
 
 def ranges(bounds: Sequence[datetime], scope: Scope) -> dict[str, Any]:
-    """The values of a statement made of `db.usage.rollups.SUM`. ValueError for bounds that it cannot have."""
+    """The values that a statement made of `db.usage.rollups.SUM` needs for the periods between the bounds.
+
+    Each pair of neighbouring bounds is one period. Raises ValueError for fewer than two bounds, for bounds
+    that do not ascend, and for bounds that are no whole quarters of an hour.
+    """
     return {**_between(tuple(bounds)), **scope.parameters()}
 
 
 class _Edge(NamedTuple):
-    """Rows that count for the period before the one they were counted for; with sign -1, for the one after.
+    """One correction at a bound: rows of the roll-ups that belong to the other side of the bound.
 
-    They are those of an hour (level 0) or of a day (level 4), by its start in quarters since _EPOCH. Of each
-    row the first `part` fourths are meant, or all of it where that is 0.
+    `period` counts from 1 and is the period that begins at the bound. With sign 1 the rows are added to the
+    period before the bound and taken from the one after it; with sign -1 the other way round. The rows are
+    those of one hour (`level` 0) or one day (`level` 4), which begins `start` quarters of an hour after
+    _EPOCH. `part` says how many fourths of the row count; 0 is the whole row.
     """
 
     period: int
@@ -72,7 +84,7 @@ def _nearest_mark(quarter: int) -> int:
 
 
 def _edges(period: int, bound: int) -> Iterator[_Edge]:
-    """From the start of a day to the mark that is nearest to the bound, and from there to the bound."""
+    """The corrections at one bound: the day up to the nearest mark, then the hours between mark and bound."""
     mark = _nearest_mark(bound)
     day, hour = mark // _DAY * _DAY, bound // _HOUR * _HOUR
     if mark > day:
