@@ -27,8 +27,8 @@ def _newest_of(apps: LiteralString) -> SiteStatement:
     is there because the roll-ups' own collation would keep PostgreSQL from using the log's indexes.
 
     The condition on the app stands there three times. Each repetition makes the planner expect fewer rows, so
-    that it takes the index by app. Otherwise it believes that each app is as busy as the others, and reads the
-    log backwards until it meets each of them: months of it, for an app that was retired.
+    that it takes the index by app. Otherwise it believes that each app is as busy as the others, and reads
+    the log backwards until it meets each of them: months of it, for an app that was retired.
     """
     return SiteStatement(
         f"""
