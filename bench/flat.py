@@ -163,6 +163,8 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
         "one member's failures": RunLogFilter(member_id="member_77", statuses=("failed",)),
         "a latency that no run had": RunLogFilter(latency_min=10_000_000),
         "a model that no run had": RunLogFilter(model="retired"),
+        "an app that no run had": RunLogFilter(app_type="retired"),
+        "a cause that no run had": RunLogFilter(trigger_type="retired"),
     }
     return {
         "trend of 90 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=bounds)),
