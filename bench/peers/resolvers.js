@@ -56,7 +56,7 @@ export class Context {
 
   // One loader for each size of a page, as all its parents ask for the same.
   children (kind, size) {
-    const key = kind + size
+    const key = `${kind.name}${size}`
     let loader = this.pages.get(key)
     if (!loader) {
       loader = new DataLoader((ids) => kind(this.caller, ids, size))
