@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count
 from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
 from db.sql.keyset import Page, PageRequest, keyset, page_of
-from db.sql.long_texts import cut, is_cut, json_text
+from db.sql.long_texts import chain, cut, is_cut, json_text, name
 from db.sql.scope import Scope, SiteStatement
 
 
@@ -86,9 +86,9 @@ class RootRow(NamedTuple):
 
 
 JOB_COLUMNS: LiteralString = f"""
-    id, coalesce(site_id::text, ''), coalesce(event_type::text, ''), connector_type::text, member_id::text,
-    {cut(json_text("payload"))}, to_jsonb(app_chain), coalesce(is_forced, false),
-    coalesce(status::text, ''), {cut("error_message::text")}, coalesce(attempt, 1), retry_of_id,
+    id, coalesce({name("site_id")}, ''), coalesce({name("event_type")}, ''), {name("connector_type")},
+    {name("member_id")}, {cut(json_text("payload"))}, {chain("app_chain")}, coalesce(is_forced, false),
+    coalesce({name("status")}, ''), {cut("error_message::text")}, coalesce(attempt, 1), retry_of_id,
     coalesce(chain_start, 0), input_run_id, batch_id, runglass.readable_time(started_at),
     runglass.readable_time(finished_at), created_at, {is_cut(json_text("payload"))},
     {is_cut("error_message::text")}"""

@@ -14,7 +14,7 @@ from db.postgres.connection import Read
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, fetch_one, site_read
 from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present
 from db.sql.keyset import Page, PageRequest, keyset, page_of
-from db.sql.long_texts import cut, is_cut
+from db.sql.long_texts import cut, is_cut, name
 from db.sql.scope import Scope, SiteStatement
 
 
@@ -36,8 +36,9 @@ class AlertRow(NamedTuple):
 
 
 ALERT_COLUMNS: LiteralString = f"""
-    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
-    status::text, {cut("error_message::text")}, coalesce(alert_status::text, 'pending') AS alert_status,
+    id, coalesce({name("site_id")}, ''), coalesce({name("app_type")}, ''), {name("trigger_type")},
+    {name("member_id")}, {name("status")}, {cut("error_message::text")},
+    coalesce({name("alert_status")}, 'pending') AS alert_status,
     alert_changed_by, alert_changed_at, created_at, {is_cut("error_message::text")}"""
 
 # Spelled exactly as the partial indexes spell it, so that the planner may use them.

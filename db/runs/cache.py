@@ -10,7 +10,7 @@ from typing import Any, LiteralString, NamedTuple
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
 from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
 from db.sql.keyset import Page, PageRequest, keyset, page_of
-from db.sql.long_texts import cut, is_cut, json_text
+from db.sql.long_texts import cut, is_cut, json_text, name
 from db.sql.scope import Scope, SiteStatement
 
 
@@ -46,8 +46,8 @@ class CacheFilter:
 
 
 CACHE_COLUMNS: LiteralString = (
-    "id, coalesce(site_id::text, ''), coalesce(cache_type::text, ''), target_id::text,"
-    " coalesce(status::text, ''), created_at, runglass.readable_time(expires_at)"
+    f"id, coalesce({name('site_id')}, ''), coalesce({name('cache_type')}, ''), {name('target_id')},"
+    f" coalesce({name('status')}, ''), created_at, runglass.readable_time(expires_at)"
 )
 
 GET_CACHE_ENTRIES = SiteStatement(

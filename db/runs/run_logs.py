@@ -24,7 +24,7 @@ from db.sql.conditions import (
     status_among,
 )
 from db.sql.keyset import Page, PageRequest, keyset, page_of
-from db.sql.long_texts import cut, is_cut
+from db.sql.long_texts import cut, is_cut, name
 from db.sql.scope import Scope, SiteStatement
 from db.sql.token_counts import TOKENS_OF_RUN
 
@@ -106,11 +106,12 @@ class RunLogFilter:
 EVERY_RUN = RunLogFilter()
 
 RUN_LOG_COLUMNS: LiteralString = f"""
-    id, coalesce(site_id::text, ''), coalesce(app_type::text, ''), trigger_type::text, member_id::text,
-    session_id::text, model, coalesce(runglass.whole_number(tokens_used), 0),
-    prompt_tokens, completion_tokens, runglass.small_number(runglass.whole_number(latency_ms)),
-    coalesce(status::text, ''), {cut("error_message::text")}, alert_status::text, alert_changed_by,
-    alert_changed_at, trigger_job_id, external_id, created_at, runglass.readable_time(finished_at),
+    id, coalesce({name("site_id")}, ''), coalesce({name("app_type")}, ''), {name("trigger_type")},
+    {name("member_id")}, {name("session_id")}, {name("model")},
+    coalesce(runglass.whole_number(tokens_used), 0), prompt_tokens, completion_tokens,
+    runglass.small_number(runglass.whole_number(latency_ms)),
+    coalesce({name("status")}, ''), {cut("error_message::text")}, {name("alert_status")}, alert_changed_by,
+    alert_changed_at, trigger_job_id, {name("external_id")}, created_at, runglass.readable_time(finished_at),
     {is_cut("error_message::text")}"""
 
 GET_RUN_LOGS = SiteStatement(

@@ -22,6 +22,20 @@ def is_cut(column: LiteralString) -> LiteralString:
     return f"coalesce(length(left({column}, {_LIMIT} + 1)) > {_LIMIT}, false)"
 
 
+def name(column: LiteralString) -> LiteralString:
+    """A column of a name, which an adopted table may hold in any length, as far as names of ours may go."""
+    return f"left({column}::text, 200)"
+
+
+def chain(column: LiteralString) -> LiteralString:
+    """The apps of a chain; of one whose text is longer than the limit the first hundred, as a list."""
+    return f"""CASE WHEN length({column}::text) <= {_LIMIT} THEN to_jsonb({column}) ELSE (
+        SELECT coalesce(jsonb_agg({name("app")} ORDER BY place), '[]')
+        FROM unnest(runglass.chain_apps(to_jsonb({column}))) WITH ORDINALITY AS listed(app, place)
+        WHERE place <= 100 AND {column} IS NOT NULL
+    ) END"""
+
+
 def json_text(column: LiteralString) -> LiteralString:
     """The JSON text of a column of whatever type; that of a text is a string.
 
