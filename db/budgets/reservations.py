@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 from db.postgres.pool import Connection, fetch_all
 from db.sql.scope import EVERY_SITE, Scope, SiteStatement
 
 _JOBS_AT_ONCE = 10_000
+MOST_COUNTED = 100_000
 
 
 class ReservationRow(NamedTuple):
@@ -23,11 +24,17 @@ class ReservationRow(NamedTuple):
     released_at: datetime | None
 
 
+class UnmovedCounts(NamedTuple):
+    """Jobs that nothing has moved for long, and those of them whose reservation was given free."""
+
+    jobs: int
+    released: int
+
+
 # A job moves when it is made or started, when a call of it begins or ends, and while a worker of ours has it;
 # one that waits moves with the other jobs of its batch, which may be very many.
-RELEASE_RESERVATIONS = SiteStatement(
-    """
-    WITH since AS (
+_MOVING: LiteralString = """
+    since AS (
         SELECT now() - %(seconds)s * interval '1 second' AS instant
     ), moving AS MATERIALIZED (
         SELECT batch.id FROM runglass.batches AS batch CROSS JOIN since
@@ -37,23 +44,39 @@ RELEASE_RESERVATIONS = SiteStatement(
                 WHERE other.batch_id = batch.id AND greatest(other.started_at, other.finished_at) >= instant
             )
         )
-    ), unmoved AS MATERIALIZED (
+    )"""
+_UNMOVED: LiteralString = """
+    job.status IN ('pending', 'running') AND greatest(job.created_at, job.started_at) < instant
+    AND {scope}
+    AND NOT EXISTS (
+        SELECT FROM moving WHERE moving.id = job.batch_id AND job.status = 'pending'
+    ) AND NOT EXISTS (
+        SELECT FROM runglass.job_queue AS queue WHERE queue.job_id = job.id AND queue.lease_until >= now()
+    ) AND NOT EXISTS (
+        SELECT FROM biz.ai_run_logs AS run
+        WHERE run.trigger_job_id = job.id AND greatest(run.created_at, run.finished_at) >= instant
+    )"""
+
+RELEASE_RESERVATIONS = SiteStatement(
+    f"""
+    WITH {_MOVING}, unmoved AS MATERIALIZED (
         SELECT job.id FROM biz.ai_trigger_jobs AS job CROSS JOIN since
-        WHERE job.reserved_tokens IS NOT NULL AND job.status IN ('pending', 'running')
-          AND job.reservation_released_at IS NULL AND greatest(job.created_at, job.started_at) < instant
-          AND {scope}
-          AND NOT EXISTS (
-            SELECT FROM moving WHERE moving.id = job.batch_id AND job.status = 'pending'
-        ) AND NOT EXISTS (
-            SELECT FROM runglass.job_queue AS queue WHERE queue.job_id = job.id AND queue.lease_until >= now()
-        ) AND NOT EXISTS (
-            SELECT FROM biz.ai_run_logs AS run
-            WHERE run.trigger_job_id = job.id AND greatest(run.created_at, run.finished_at) >= instant
-        )
+        WHERE job.reserved_tokens IS NOT NULL AND job.reservation_released_at IS NULL AND {_UNMOVED}
         LIMIT %(limit)s
     )
     UPDATE biz.ai_trigger_jobs AS released SET reservation_released_at = now()
     FROM unmoved WHERE released.id = unmoved.id AND released.status IN ('pending', 'running')""",
+    column="job.site_id",
+)
+
+COUNT_UNMOVED = SiteStatement(
+    f"""
+    WITH {_MOVING}
+    SELECT count(*), count(*) FILTER (WHERE reservation_released_at IS NOT NULL)
+    FROM (
+        SELECT job.reservation_released_at FROM biz.ai_trigger_jobs AS job CROSS JOIN since
+        WHERE {_UNMOVED} LIMIT %(limit)s
+    ) AS unmoved""",
     column="job.site_id",
 )
 
@@ -76,6 +99,13 @@ async def release_reservations(connection: Connection, *, seconds: float) -> int
     """
     values = {"seconds": seconds, "limit": _JOBS_AT_ONCE, **EVERY_SITE.parameters()}
     return (await connection.execute(RELEASE_RESERVATIONS.sql(EVERY_SITE), values)).rowcount
+
+
+async def count_unmoved_jobs(connection: Connection, *, seconds: float) -> UnmovedCounts:
+    """How many jobs of every site nothing has moved for so long, counted no further than MOST_COUNTED."""
+    values = {"seconds": seconds, "limit": MOST_COUNTED}
+    (counts,) = await fetch_all(connection, UnmovedCounts, COUNT_UNMOVED, EVERY_SITE, values)
+    return counts
 
 
 async def reservations_of_jobs(

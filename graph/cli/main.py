@@ -135,7 +135,7 @@ def check(data_dir: DataDir = None) -> None:
     unknown = unknown_variables(settings.apps_file)
     lines = [f"wrong: {line}" for line in unknown] or ["ok: settings"]
     with store(settings) as ready:
-        lines += asyncio.run(check_store(ready.dsn, ready.pool))
+        lines += asyncio.run(check_store(ready.dsn, ready.pool, unmoved_seconds=ready.reservation_lifetime))
     for line in lines:
         typer.echo(line)
     if any(line.startswith("wrong") for line in lines):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,19 +13,27 @@ from db.jobs.batches import BatchRow
 from db.sql.keyset import Page
 from graph.context import Context, Info
 from graph.types.budgets import BudgetVerdict, verdict_on
-from graph.types.fields import resolved
+from graph.types.fields import STATEMENT, resolved
 from graph.types.ids import Kind, print_id
 from graph.types.node import Node
 from graph.types.pagination import After, Before, Connection, ConnectionPage, First, Last, page_request
 from graph.types.ranges import TimeRange, time_range
 from graph.types.scalars import BigInt
-from graph.types.statuses import BatchStatus, status_of, words
+from graph.types.statuses import BatchStatus, described, status_of, words
 from graph.types.trigger_jobs import TriggerJobConnection
 from resolvers.budgets.spending import Verdict
 from resolvers.jobs import batches as batch_cases
 from resolvers.jobs.batches import spending_of
+from resolvers.jobs.warnings import BatchWarning as Warned
+from resolvers.jobs.warnings import batch_warnings, may_run, names_of, served_apps
 from resolvers.usage.costs import Cost, costs_of_batches
 from resolvers.usage.estimates import cost_range, estimated_cost, tokens_range
+
+
+async def _is_served(root: strawberry.Parent["AppEstimate"], info: Info) -> bool:
+    context = info.context
+    load_many = partial(served_apps, context.database)
+    return bool(await context.loaders.of("served_apps", load_many).load(root.app_type))
 
 
 @strawberry.type(description="What the calls of one app in a batch would cost.")
@@ -60,6 +69,37 @@ class AppEstimate:
     mean_cost: Decimal | None = strawberry.field(
         description="What a call has cost, on average over those of known cost; null where there is none."
     )
+    is_served: bool = resolved(
+        _is_served,
+        "Whether a worker that serves the app was seen within its lease. Where none does, its jobs wait,"
+        " unless a dispatcher of your own takes them.",
+    )
+
+
+@strawberry.enum(description="What a warning about a batch says.")
+class BatchWarningCode(Enum):
+    """Codes of `resolvers.jobs.warnings`."""
+
+    SITE_NEVER_SEEN = described("site_never_seen", "No run of the batch's site is known.")
+    APP_NEVER_SEEN = described(
+        "app_never_seen", "No worker has ever served the app, and no run of it at the site is known."
+    )
+    APP_NOT_SERVED = described("app_not_served", "No worker that serves the app was seen lately.")
+
+
+def _code(root: strawberry.Parent[Warned]) -> BatchWarningCode:
+    return BatchWarningCode(root.code.value)
+
+
+@strawberry.type(
+    description="What may keep a batch from running as it was meant to. Nothing is refused for it."
+)
+class BatchWarning:
+    """Resolved from a `resolvers.jobs.warnings.BatchWarning`."""
+
+    code: BatchWarningCode = resolved(_code, "What it says, for programs.")
+    message: str = strawberry.field(description="What it says, for people.")
+    app_type: str | None = strawberry.field(description="The app it is about; null where it is the site.")
 
 
 def _id(root: strawberry.Parent[BatchRow]) -> strawberry.ID:
@@ -195,6 +235,14 @@ async def _unpriced_calls(root: strawberry.Parent[BatchRow], info: Info) -> BigI
     return cost and BigInt(cost.unpriced_calls)
 
 
+async def _warnings(root: strawberry.Parent[BatchRow], info: Info) -> list[Warned]:
+    if not may_run(root):
+        return []
+    context = info.context
+    load_many = partial(batch_warnings, context.database, context.scope)
+    return await context.loaders.of("batch_warnings", load_many).load(names_of(root)) or []
+
+
 @strawberry.type(
     description="Calls of some apps for some members of a site, started together once confirmed."
 )
@@ -223,6 +271,13 @@ class Batch(Node):
         " known cost.",
     )
     apps: list[AppEstimate] = resolved(_apps, "The estimate, app by app.", rows=50)
+    warnings: list[BatchWarning] = resolved(
+        _warnings,
+        "What may keep it from running, as of now: names that were never seen, apps that nobody serves. Empty"
+        " once it has ended or expired.",
+        rows=50,
+        weight=STATEMENT,
+    )
     created_by: str = strawberry.field(description="Who asked for the estimate.")
     created_at: datetime = strawberry.field(description="When the estimate was made.")
     expires_at: datetime = strawberry.field(description="Until when it may be confirmed.")

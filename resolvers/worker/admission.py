@@ -20,6 +20,7 @@ from db.worker import queue
 from db.worker.circuits import CircuitPlacesRow, list_circuit_places
 from db.worker.queue import WaitingRow
 from db.worker.rescues import rescue_jobs
+from db.worker.served_apps import mark_served
 from resolvers.worker.apps import App
 
 log = logging.getLogger(__name__)
@@ -144,13 +145,14 @@ class Admission:
             await asyncio.sleep(_ADMISSION_SECONDS)
 
     async def keep_rescuing(self) -> None:
-        """Have jobs run again that nobody moves, and look for forgotten ones, until cancelled."""
+        """Say which apps are served, and have jobs run again that nobody moves, until cancelled."""
         while True:
             await _survive(self._rescue)
             await asyncio.sleep(self.lease_seconds / 3)
 
     async def _rescue(self) -> None:
         async with self.database.transaction() as transaction:
+            await mark_served(transaction, app_types=list(self.apps), seconds=self.lease_seconds)
             taken = await rescue_jobs(transaction, lease_seconds=self.lease_seconds)
         if taken:
             log.warning("%s jobs were taken from workers that are gone or did not move them", taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from db.budgets.reservations import MOST_COUNTED, count_unmoved_jobs
 from db.migrations.adopted_columns import columns_in_the_way, count_odd_rows, list_odd_sites
 from db.migrations.runner import OLDEST_SERVER
 from db.postgres.checks import missing_ownerships, missing_privileges, server_version, stands_behind_pooler
@@ -10,7 +11,7 @@ from db.postgres.pool import Connection, Database, Pooler, PoolSettings
 from db.sql.stored_times import read_stored_zone
 from db.usage.rollup_checks import compare_days, list_doubts, uncounted_tables
 from resolvers.worker.installation import copy_problem
-from resolvers.worker.maintenance import readiness
+from resolvers.worker.maintenance import RESERVATION_SECONDS, readiness
 
 # Of a role without any right hundreds are missing.
 _LISTED = 5
@@ -29,8 +30,10 @@ async def pooler_problem(dsn: str, settings: PoolSettings) -> str | None:
     return None
 
 
-async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
-    """One line per check, each led by "ok" or "wrong"."""
+async def check_store(
+    dsn: str, settings: PoolSettings, *, unmoved_seconds: float = RESERVATION_SECONDS
+) -> list[str]:
+    """One line per check, each led by "ok" or "wrong"; of jobs, whether any has not moved for long."""
     database = Database(dsn, settings)
     lines: list[str] = []
     try:
@@ -58,6 +61,7 @@ async def check_store(dsn: str, settings: PoolSettings) -> list[str]:
                 )
                 lines += await _adopted(connection)
                 lines += await _sums(connection)
+                lines += await _jobs(connection, unmoved_seconds)
     except (StatementTimeout, Unavailable) as error:
         lines.append(f"wrong: {error}")
     finally:
@@ -120,3 +124,15 @@ async def _sums(connection: Connection) -> list[str]:
             when = f"{doubts.noticed_at:%Y-%m-%d %H:%M}"
             lines.append(f"ok: {doubts.differed} days were counted again since {when}: {doubts.reason}")
     return lines
+
+
+async def _jobs(connection: Connection, seconds: float) -> list[str]:
+    """Whether somebody moves the jobs that wait or run."""
+    jobs, released = await count_unmoved_jobs(connection, seconds=seconds)
+    if not jobs:
+        return [f"ok: every job that waits or runs has moved within {seconds:,.0f} s"]
+    count = f"{jobs:,} jobs" if jobs < MOST_COUNTED else f"{jobs:,} jobs or more"
+    return [
+        f"wrong: {count} that wait or run have not moved for {seconds:,.0f} s; reservations of {released:,}"
+        " are released. See to their dispatcher, or end them by cancelJobs or failJobs"
+    ]

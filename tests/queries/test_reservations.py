@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from resolvers.worker.checks import check_store
 from resolvers.worker.maintenance import run_upkeep_once
 from tests.conftest import Api, Store
 from tests.mutations.test_budget_limits import confirm, estimate
@@ -94,3 +95,25 @@ def test_jobs_that_wait_move_with_their_batch(api: Api, store: Store) -> None:
 def test_a_job_that_has_ended_or_reserves_nothing_has_no_reservation(api: Api, store: Store) -> None:
     assert reservation(api, reserving(store, status="success")) is None
     assert reservation(api, reserving(store, reserved_tokens=None)) is None
+
+
+def checked(api: Api, seconds: float = 86_400) -> str:
+    """What `runglass check` says of jobs that stand still."""
+    settings = api.settings
+    lines = api.runner.run(check_store(settings.dsn, settings.pool, unmoved_seconds=seconds))
+    (line,) = [line for line in lines if " s; reservations of " in line or "has moved within" in line]
+    return line
+
+
+def test_check_counts_jobs_that_stand_still_and_what_of_them_was_released(api: Api, store: Store) -> None:
+    assert checked(api) == "ok: every job that waits or runs has moved within 86,400 s"
+    reserving(store, created_at=LONG_AGO, started_at=LONG_AGO)
+    reserving(store)
+    run_upkeep(api)
+    store.job(status="pending", created_at=LONG_AGO)
+    store.job(status="failed", created_at=LONG_AGO)
+    told = checked(api)
+    assert told.startswith(
+        "wrong: 2 jobs that wait or run have not moved for 86,400 s; reservations of 1 are"
+    )
+    assert checked(api, seconds=3 * 86_400).startswith("ok")

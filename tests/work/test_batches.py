@@ -128,3 +128,22 @@ def test_the_counts_of_many_batches_are_one_statement(api: Api, store: Store) ->
     for _ in range(5):
         confirm(api, 1)
     assert api.statements(query) == one
+
+
+def test_a_worker_says_which_apps_it_serves_until_it_is_gone(
+    api: Api, store: Store, apps: AppServer, workers: Workers
+) -> None:
+    served = "query ($id: ID!) { batch(id: $id) { warnings { code appType } apps { appType isServed } } }"
+    batch = confirm(api, 1, apps=("chat", "nobody"))
+
+    def is_served() -> dict[str, bool]:
+        found = api.data(served, {"id": batch})["batch"]["apps"]
+        return {app["appType"]: app["isServed"] for app in found}
+
+    assert is_served() == {"chat": False, "nobody": False}
+    worker = workers.start()
+    eventually(lambda: is_served() == {"chat": True, "nobody": False}, "the worker says what it serves")
+    warnings = api.data(served, {"id": batch})["batch"]["warnings"]
+    assert ("APP_NOT_SERVED", "chat") not in [(each["code"], each["appType"]) for each in warnings]
+    worker.kill()
+    eventually(lambda: is_served() == {"chat": False, "nobody": False}, "its lease ends")
