@@ -1,4 +1,4 @@
-"""pgbouncer in transaction mode before the server of the tests, with fewer connections than clients."""
+"""pgbouncer before the server of the tests: by transaction with few connections, or by session."""
 
 from __future__ import annotations
 
@@ -27,10 +27,18 @@ Pooled = Callable[[str], str]
 
 @pytest.fixture(scope="session")
 def pooled(server_dsn: Callable[[str], str]) -> Iterator[Pooled]:
-    """Gives the address, behind the pooler, of the database that an address names.
+    """Gives the address, behind the pooler in transaction mode, of the database that an address names."""
+    yield from _pgbouncer(server_dsn, "transaction", CONNECTIONS)
 
-    It has pgbouncer's own defaults, which refuse startup parameters that it does not know.
-    """
+
+@pytest.fixture(scope="session")
+def session_pooled(server_dsn: Callable[[str], str]) -> Iterator[Pooled]:
+    """The same in session mode, where each client has a connection for as long as it stays."""
+    yield from _pgbouncer(server_dsn, "session", 30)
+
+
+def _pgbouncer(server_dsn: Callable[[str], str], mode: str, connections: int) -> Iterator[Pooled]:
+    """It has pgbouncer's own defaults, which refuse startup parameters that it does not know."""
     server = conninfo_to_dict(server_dsn("postgres"))
     target = " ".join(
         f"{name}={server[name]}" for name in ("host", "port", "user", "password") if name in server
@@ -42,8 +50,8 @@ def pooled(server_dsn: Callable[[str], str]) -> Iterator[Pooled]:
         folder = Path(name)
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-            "unix_socket_dir =\nauth_type = any\npool_mode = transaction\n"
-            f"default_pool_size = {CONNECTIONS}\n"
+            f"unix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
+            f"default_pool_size = {connections}\n"
             f"max_client_conn = 500\nlogfile = {folder}/log\nquery_wait_timeout = 30\n"
         )
         options: dict[str, Any] = {}

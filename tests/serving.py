@@ -24,10 +24,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(dsn: str, *options: str, log: Path | None = None, **settings: str) -> Iterator[Server]:
+def serving(
+    dsn: str, *options: str, log: Path | None = None, root: Path = ROOT, **settings: str
+) -> Iterator[Server]:
     """A server on a database; `settings` are variables such as RUNGLASS_POOL_MAX_SIZE.
 
-    What it logs goes to `log`, where one is given. It stops without a time for draining.
+    What it logs goes to `log`, where one is given; `root` is where its code is. It stops without a
+    time for draining.
     """
     environment = {**os.environ, "DATABASE_URL": dsn, "PORT": "0", "RUNGLASS_HOST": "127.0.0.1"}
     environment |= {"RUNGLASS_DRAIN_TIMEOUT": "0", **settings}
@@ -35,7 +38,7 @@ def serving(dsn: str, *options: str, log: Path | None = None, **settings: str) -
     with log.open("w") if log else nullcontext() as errors:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -13,6 +13,8 @@ from typing import LiteralString, cast
 
 import psycopg
 
+from db.migrations.online import Tell, patiently
+
 # Its statements name tables and functions without a schema. Pinning the path on every function lets a
 # connection with any other path call them, as the transactions that create jobs do.
 _PIN_SEARCH_PATH: LiteralString = """
@@ -45,19 +47,20 @@ async def missing_engine_migrations(connection: psycopg.AsyncConnection) -> list
     return [name for name in engine_migrations() if name not in applied]
 
 
-async def apply_engine_schema(connection: psycopg.AsyncConnection) -> str | None:
+async def apply_engine_schema(connection: psycopg.AsyncConnection, tell: Tell) -> str | None:
     """Install the engine's schema or bring it up to date; gives its version, or None where it was.
 
-    Each step is a transaction with its row in the ledger. The caller holds the lock of the migrations. A
-    database that was upgraded by a newer package is left alone: the package keeps what older versions call.
+    Each step is a transaction with its row in the ledger, which waits for each lock only a moment at a time.
+    The caller holds the lock of the migrations. A database that was upgraded by a newer package is left
+    alone: the package keeps what older versions call.
     """
     missing = await missing_engine_migrations(connection)
     if missing == engine_migrations():
-        await _apply(connection, (_sql_folder() / "schema.sql").read_text(encoding="utf-8"), missing)
+        await _apply(connection, (_sql_folder() / "schema.sql").read_text(encoding="utf-8"), missing, tell)
     else:
         folder = _sql_folder() / "migrations"
         for name in missing:
-            await _apply(connection, (folder / f"{name}.sql").read_text(encoding="utf-8"), [name])
+            await _apply(connection, (folder / f"{name}.sql").read_text(encoding="utf-8"), [name], tell)
     return missing[-1] if missing else None
 
 
@@ -69,8 +72,8 @@ def _sql_folder() -> Path:
     return Path(package.origin).parent / "sql"
 
 
-async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str]) -> None:
-    async with connection.transaction():
+async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str], tell: Tell) -> None:
+    async def work() -> None:
         await connection.execute("CREATE SCHEMA IF NOT EXISTS procrastinate")
         await connection.execute("SET LOCAL search_path = procrastinate, pg_catalog")
         await connection.execute("SET LOCAL client_min_messages = warning")
@@ -80,3 +83,5 @@ async def _apply(connection: psycopg.AsyncConnection, text: str, names: list[str
         await connection.execute(
             "INSERT INTO runglass.engine_migrations (name) SELECT unnest(%s::text[])", (names,)
         )
+
+    await patiently(connection, work, tell)

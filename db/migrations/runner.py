@@ -222,7 +222,7 @@ async def _apply_missing(connection: psycopg.AsyncConnection, folder: Path, prog
     missing = _missing(known, ledger)
     for migration in missing:
         await _apply(connection, migration, progress)
-    engine = await _apply_engine(connection) if folder == _FOLDER else None
+    engine = await _apply_engine(connection, progress) if folder == _FOLDER else None
     return [migration.name for migration in missing] + ([f"procrastinate {engine}"] if engine else [])
 
 
@@ -293,8 +293,8 @@ async def _apply(connection: psycopg.AsyncConnection, migration: Migration, prog
         raise MigrationError(f"migration {migration.name} failed: {first_line(error)}") from error
 
 
-async def _apply_engine(connection: psycopg.AsyncConnection) -> str | None:
+async def _apply_engine(connection: psycopg.AsyncConnection, progress: Tell) -> str | None:
     try:
-        return await apply_engine_schema(connection)
-    except psycopg.Error as error:
+        return await apply_engine_schema(connection, lambda line: progress(f"procrastinate: {line}"))
+    except (psycopg.Error, LockTimeout) as error:
         raise MigrationError(f"the job engine's schema failed: {first_line(error)}") from error

@@ -161,3 +161,64 @@ def test_check_says_what_stands_between(dsn: str, pooled: Pooled) -> None:
     assert "wrong: a pooler stands before the database" in unnamed.stdout
     direct = run(pooled(dsn), "check", RUNGLASS_DIRECT_DATABASE_URL=pooled(dsn))
     assert "wrong: RUNGLASS_DIRECT_DATABASE_URL leads to a pooler too" in direct.stdout
+
+
+def test_an_import_loads_all_and_leaves_nothing_to_others(
+    dsn: str, pooled: Pooled, store: Store, tmp_path: Path, untouched: set[tuple[Any, ...]]
+) -> None:
+    lines = [
+        f"berlin,chat,success,{number % 7},2019-0{number % 9 + 1}-04T00:00Z,x{number}"
+        for number in range(5000)
+    ]
+    file = tmp_path / "runs.csv"
+    file.write_text("\n".join(["site_id,app_type,status,tokens_used,created_at,external_id", *lines]))
+    for options in ((), ("--update",)):
+        done = run(pooled(dsn), "import", str(file), *options)
+        assert done.returncode == 0, done.stderr
+    again = run(pooled(dsn), "import", str(file))
+    assert again.returncode == 1
+    assert store.rows("SELECT count(*) AS runs, sum(tokens_used) AS tokens FROM biz.ai_run_logs") == [
+        {"runs": 5000, "tokens": sum(number % 7 for number in range(5000))}
+    ]
+    assert store.value("SELECT sum(calls) FROM runglass.run_totals") == 5000
+    assert sessions(pooled(dsn)) == untouched
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute(LOCKS).fetchone() == (0,)
+
+
+def test_in_session_mode_all_goes_as_without_a_pooler(
+    empty_dsn: str, session_pooled: Pooled, tmp_path: Path, apps: AppServer
+) -> None:
+    dsn = session_pooled(empty_dsn)
+    told = {"RUNGLASS_POOLER": "session"}
+    migrated = run(dsn, "migrate", **told)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert "ok: a pooler in session mode" in run(dsn, "check", **told).stdout
+    unnamed = run(dsn, "check", RUNGLASS_POOLER="none")
+    assert "wrong: a pooler stands before the database" in unnamed.stdout
+    file = tmp_path / "runs.csv"
+    file.write_text(
+        "site_id,app_type,status,tokens_used,created_at\nberlin,chat,success,5,2019-03-04T00:00Z\n"
+    )
+    assert run(dsn, "import", str(file), **told).returncode == 0
+    assert run(dsn, "rollup", "rebuild", **told).stdout == "rebuilt from 1 runs\n"
+    store = Store(empty_dsn)
+    api = Api(dsn, pooler="session")
+    workers = Workers(dsn, tmp_path, apps)
+    try:
+        failed = store.job()
+        assert api.data(RETRY_JOB, {"id": f"job_{failed}"})["retryJob"]["__typename"] == "TriggerJob"
+        assert api.data(RUNS)["runLogs"]["totalCount"]["count"] == 1
+        process = workers.start(pooler="session")
+        done = "SELECT count(*) FROM biz.ai_trigger_jobs WHERE status = 'success'"
+        eventually(lambda: store.value(done) == 1, "the job is done")
+        assert workers.stop(process) == 0
+        assert "Traceback" not in workers.log()
+        with psycopg.connect(empty_dsn) as connection:
+            assert connection.execute(LOCKS).fetchone() == (0,)
+    finally:
+        workers.close()
+        api.close()
+        store.connection.close()
+    # The pooler cleans a connection before it gives it to another client.
+    assert len(sessions(dsn)) == 1
