@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.start import first_answer, import_app, request_headers, sign_in
+from bench.contenders import sign_in
+from bench.start import first_answer, import_app
 from graph.schema import schema
 
 # For workers, tokens of an issuer, rate limits, calls of apps, and the progress bar of an import.
@@ -110,6 +111,6 @@ print(*(host in trusted for host in ("192.0.2.9", "198.51.100.7", "127.0.0.1")))
 def test_the_start_is_measured(dsn: str) -> None:
     environment = {**os.environ, "DATABASE_URL": dsn}
     assert import_app(environment).cpu > 0
-    took = first_answer(environment, request_headers(sign_in(environment)))
+    took = first_answer(environment, sign_in(environment))
     assert took.cpu > 0
     assert took.wall > 0

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from db.postgres.pool import Database, PoolSettings
 from resolvers.worker.checks import check_store
-from resolvers.worker.maintenance import keep_up_once
+from resolvers.worker.maintenance import run_upkeep_once
 from tests.conftest import Api, Store, signed_in
 from tests.mutations.test_record_runs import record, report
 from tests.mutations.test_retry_job import RETRY_JOB
@@ -162,7 +162,7 @@ def test_what_the_upkeep_may_not_do_is_said_once_and_the_rest_is_done(
         await database.open()
         try:
             for _ in range(3):
-                await keep_up_once(database)
+                await run_upkeep_once(database)
         finally:
             await database.close()
         return await check_store(roles.app, PoolSettings())
