@@ -47,7 +47,6 @@ ALLOWED = {
     ("worker/circuits.py", "CHECK_CIRCUIT"): "gives only whether the job of the execution that asks may wait",
     ("worker/circuits.py", "PARK_PLACE"): "of the job that the execution holds",
     ("postgres/checks.py", "MISSING_OWNERSHIPS"): "names tables and reads no row",
-    ("postgres/checks.py", "MISSING_PRIVILEGES"): "names tables and reads no row",
     ("imports/demo.py", "ADVANCE_JOB_IDS"): _DEMO,
     ("imports/demo.py", "COPY_DEMO_CACHE"): _DEMO,
     ("imports/demo.py", "COPY_DEMO_RUNS"): _DEMO,
