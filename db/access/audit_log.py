@@ -10,6 +10,7 @@ from typing import Any, LiteralString, NamedTuple
 from psycopg.types.json import Jsonb
 
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
+from db.sql.audit_entries import Change, insert_audit_entry
 from db.sql.conditions import CREATED_RANGE, present
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut, json_text
@@ -55,14 +56,12 @@ AUDIT_COLUMNS: LiteralString = f"""
     {cut(json_text("before"))}, {cut(json_text("after"))}, {is_cut(json_text("before"))},
     {is_cut(json_text("after"))}"""
 
-INSERT_AUDIT_ENTRY: LiteralString = """
-INSERT INTO runglass.audit_log
-    (actor, actor_id, address, action, site_id, target_kind, target_id, before, after)
-VALUES (
-    %(actor)s, %(actor_id)s, %(address)s, %(action)s, %(site_id)s, %(target_kind)s, %(target_id)s,
-    %(before)s, %(after)s
+INSERT_AUDIT_ENTRY = insert_audit_entry(
+    site_id="%(site_id)s::text",
+    target_id="%(target_id)s::text",
+    before="%(before)s::jsonb",
+    after="%(after)s::jsonb",
 )
-"""
 
 GET_AUDIT_ENTRIES = SiteStatement(
     f"SELECT {AUDIT_COLUMNS} FROM runglass.audit_log WHERE id = ANY(%(ids)s) AND {{scope}}"
@@ -78,15 +77,11 @@ _FRAGMENTS: dict[str, LiteralString] = {
 }
 
 
-async def insert_audit_entry(
+async def add_audit_entry(
     connection: Connection,
+    change: Change,
     *,
-    actor: str,
-    actor_id: str | None,
-    address: str | None,
-    action: str,
     site_id: str | None,
-    target_kind: str,
     target_id: str | None,
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
@@ -95,12 +90,8 @@ async def insert_audit_entry(
     await connection.execute(
         INSERT_AUDIT_ENTRY,
         {
-            "actor": actor,
-            "actor_id": actor_id,
-            "address": address,
-            "action": action,
+            **change._asdict(),
             "site_id": site_id,
-            "target_kind": target_kind,
             "target_id": target_id,
             "before": None if before is None else Jsonb(before),
             "after": None if after is None else Jsonb(after),

@@ -206,6 +206,18 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def statement(self) -> AsyncGenerator[Connection, None]:
+        """A connection for one statement that changes something, which is a transaction of its own."""
+        if self._settings.pooled:
+            # Its time is limited within a transaction only.
+            async with self.transaction() as connection:
+                yield connection
+        else:
+            with translated(changing=True):
+                async with self._pool.connection() as connection:
+                    yield connection
+
+    @asynccontextmanager
     async def pipelined_transaction(self) -> AsyncGenerator[Connection, None]:
         """A transaction whose statements are sent without waiting, as far as nobody fetches their rows."""
         with translated(changing=True):

@@ -79,6 +79,12 @@ class _SharedDatabase(Database):
             yield connection
 
     @asynccontextmanager
+    async def statement(self) -> AsyncGenerator[Connection, None]:
+        """A connection for one statement that changes something."""
+        async with self._share.taken(), self._database.statement() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def pipelined_transaction(self) -> AsyncGenerator[Connection, None]:
         """A transaction whose statements are sent without waiting."""
         async with self._share.taken(), self._database.pipelined_transaction() as connection:

@@ -25,6 +25,12 @@ class TransactionDatabase(Database):
         yield self._joined
 
     @asynccontextmanager
+    async def statement(self) -> AsyncGenerator[Connection, None]:
+        """A savepoint of the transaction: a statement that fails is undone alone."""
+        async with self.transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A savepoint of the transaction."""
         with translated(changing=True):

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from db.postgres.connection import Read
-from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, fetch_one, site_read
+from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, site_read
+from db.sql.audit_entries import Change, insert_audit_entry
 from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.long_texts import cut, is_cut, name
@@ -33,6 +34,14 @@ class AlertRow(NamedTuple):
     alert_changed_at: datetime | None
     created_at: datetime
     error_message_truncated: bool
+
+
+class AlertChange(NamedTuple):
+    """What was said of an alert before, and the alert as it is then; None where the same had been said."""
+
+    former_status: str
+    former_actor: str | None
+    alert: AlertRow | None
 
 
 ALERT_COLUMNS: LiteralString = f"""
@@ -68,18 +77,30 @@ GET_ALERTS = SiteStatement(
     " AND {scope}"
 )
 
-LOCK_ALERT = SiteStatement(
-    f"""
-    SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
-    WHERE id = %(id)s AND {_IS_ALERT} AND {DATED} AND {{scope}} FOR UPDATE"""
-)
-
 SET_ALERT_STATUS = SiteStatement(
     f"""
-    UPDATE biz.ai_run_logs
-    SET alert_status = %(alert_status)s, alert_changed_by = %(actor)s, alert_changed_at = now()
-    WHERE id = %(id)s AND {_IS_ALERT} AND {{scope}}
-    RETURNING {ALERT_COLUMNS}"""
+    WITH alert AS (
+        SELECT id AS run_id, created_at AS run_created_at, coalesce(site_id::text, '') AS site,
+            coalesce(alert_status::text, 'pending') AS former_status, alert_changed_by AS former_actor
+        FROM biz.ai_run_logs
+        WHERE id = %(id)s AND {_IS_ALERT} AND {DATED} AND {{scope}} FOR UPDATE
+    ), changed AS (
+        UPDATE biz.ai_run_logs SET alert_status = %(alert_status)s::text, alert_changed_by = %(actor)s::text,
+            alert_changed_at = now()
+        FROM alert
+        WHERE id = run_id AND created_at = run_created_at AND former_status <> %(alert_status)s::text
+        RETURNING {ALERT_COLUMNS}
+    ), audited AS ({
+        insert_audit_entry(
+            site_id="site",
+            target_id="run_id::text",
+            before="jsonb_build_object('alertStatus', former_status)",
+            after="jsonb_build_object('alertStatus', %(alert_status)s::text)",
+            source="FROM changed CROSS JOIN alert",
+        )
+    }
+    )
+    SELECT former_status, former_actor, changed.* FROM alert LEFT JOIN changed ON true"""
 )
 
 
@@ -156,14 +177,18 @@ async def get_alerts(
     return await fetch_by_ids(connection, AlertRow, GET_ALERTS, scope, ids, whole)
 
 
-async def lock_alert(connection: Connection, *, scope: Scope, alert_id: int) -> AlertRow | None:
-    """The alert, locked until the transaction ends, or None where the id is no alert of the scope."""
-    return await fetch_one(connection, AlertRow, LOCK_ALERT, scope, {"id": alert_id})
-
-
 async def set_alert_status(
-    connection: Connection, *, scope: Scope, alert_id: int, alert_status: str, actor: str
-) -> AlertRow | None:
-    """Store what the actor said of the alert, and when; gives the changed row."""
-    values = {"id": alert_id, "alert_status": alert_status, "actor": actor}
-    return await fetch_one(connection, AlertRow, SET_ALERT_STATUS, scope, values)
+    connection: Connection, *, scope: Scope, alert_id: int, alert_status: str, change: Change
+) -> AlertChange | None:
+    """Store what somebody says of an alert, and when; None where the id is no alert of the scope.
+
+    It is one statement, and the audit log tells of it where it changes anything.
+    """
+    values = {**change._asdict(), **scope.parameters(), "id": alert_id, "alert_status": alert_status}
+    rows = await connection.fetch(SET_ALERT_STATUS.sql(scope), connection.cutting(values), _alert_change)
+    return rows[0] if rows else None
+
+
+def _alert_change(values: Sequence[Any]) -> AlertChange:
+    status, actor, *row = values
+    return AlertChange(status, actor, None if row[0] is None else AlertRow._make(row))

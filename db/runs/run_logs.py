@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from zoneinfo import ZoneInfo
 
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from db.postgres.errors import InvalidValue
 from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_plain
 from db.runs.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
+from db.sql.audit_entries import Change, insert_audit_entry
 from db.sql.conditions import (
     CREATED_RANGE,
     DATED,
@@ -74,6 +76,16 @@ class KnownRunRow(NamedTuple):
     status: str
     created_at: datetime
     finished_at: datetime | None
+
+
+class KnownMeanwhile(Exception):
+    """Another report of the same run came first. Nothing was changed."""
+
+
+class IdRow(NamedTuple):
+    """The id of a run."""
+
+    id: int
 
 
 class RecordedRow(NamedTuple):
@@ -146,31 +158,70 @@ RETURNING 0, site_id, external_id
 """
 
 # The runs' values come in a JSON document and take the types of the table's own columns.
-INSERT_RUNS = SiteStatement(
-    """
-WITH added AS (
+_INSERT: LiteralString = """
     INSERT INTO biz.ai_run_logs (
         site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text, tokens_used,
         prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
         created_at, finished_at
     )
     SELECT
-        site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text,
-        {tokens}, prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
-        coalesce(created_at, now()), finished_at
-    FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s)
-    WHERE {scope}
+        (run).site_id, (run).app_type, (run).trigger_type, (run).member_id, (run).session_id,
+        (run).request_prompt, (run).response_text, {tokens}, (run).prompt_tokens, (run).completion_tokens,
+        (run).latency_ms, (run).status, (run).error_message, (run).model, (run).external_id,
+        coalesce((run).created_at, now()), (run).finished_at""".replace(
+    "{tokens}",
+    TOKENS_OF_RUN.format(
+        tokens_used="(run).tokens_used",
+        prompt_tokens="(run).prompt_tokens",
+        completion_tokens="(run).completion_tokens",
+    ),
+)
+
+INSERT_RUNS = SiteStatement(
+    f"""
+WITH added AS ({_INSERT}
+    FROM jsonb_populate_recordset(NULL::biz.ai_run_logs, %(runs)s) AS run
+    WHERE {{scope}}
     RETURNING id, site_id::text AS site_id, external_id, created_at
 ), claimed AS (
     UPDATE runglass.run_external_ids AS ids SET run_id = added.id, created_at = added.created_at
     FROM added WHERE ids.site_id = added.site_id AND ids.external_id = added.external_id
 )
-SELECT id, site_id, external_id FROM added""".replace(
-        "{tokens}",
-        TOKENS_OF_RUN.format(
-            tokens_used="tokens_used", prompt_tokens="prompt_tokens", completion_tokens="completion_tokens"
-        ),
-    )
+SELECT id, site_id, external_id FROM added""",
+    column="run.site_id",
+)
+
+# All or none: where one is known, or its site's column would print another id, nothing is added. Of two at
+# once with the same external id, the second waits for the first and then fails.
+ADD_RUNS = SiteStatement(
+    f"""
+WITH given AS MATERIALIZED (
+    SELECT place, report ->> 'site_id' AS named_site, run
+    FROM jsonb_array_elements(%(runs)s) WITH ORDINALITY AS reports(report, place)
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::biz.ai_run_logs, report) AS run
+), added AS ({_INSERT}
+    FROM given
+    WHERE (SELECT bool_and({{scope}} AND (run).site_id::text = named_site) FROM given)
+      AND NOT EXISTS (
+        SELECT FROM given JOIN runglass.run_external_ids AS ids
+            ON ids.site_id = named_site AND ids.external_id = (run).external_id
+      )
+    ORDER BY place
+    RETURNING id, site_id::text AS site, external_id, created_at
+), claimed AS (
+    INSERT INTO runglass.run_external_ids (site_id, external_id, run_id, created_at)
+    SELECT site, external_id, id, created_at FROM added WHERE external_id IS NOT NULL
+    ORDER BY site, external_id
+), audited AS ({
+        insert_audit_entry(
+            site_id="site",
+            target_id="site",
+            after="jsonb_build_object('runs', runs)",
+            source="FROM (SELECT site, count(*) AS runs FROM added GROUP BY site ORDER BY site) AS sites",
+        )
+    })
+SELECT id FROM added""",
+    column="(run).site_id",
 )
 
 LOCK_EXTERNAL_IDS: LiteralString = """
@@ -393,6 +444,24 @@ async def count_runs_of_jobs(
     return {row.parent: row.children for row in rows}
 
 
+async def add_runs(
+    connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]], change: Change
+) -> list[int]:
+    """Add runs that are new, all or none, in one statement that writes its entries of the audit log too.
+
+    `runs` are as `record_runs` takes them. Gives their ids in this order; none where one of them is not new.
+    Raises KnownMeanwhile where another report has just added one, and InvalidValue as `record_runs` does.
+    """
+    values = {"runs": Jsonb(_in_stored_zone(runs, scope)), **change._asdict()}
+    try:
+        rows = await fetch_all(connection, IdRow, ADD_RUNS, scope, values)
+    except UniqueViolation as error:
+        if error.diag.table_name != "run_external_ids":
+            raise
+        raise KnownMeanwhile from error
+    return [row.id for row in rows]
+
+
 async def claim_external_ids(
     connection: Connection, *, scope: Scope, runs: Sequence[dict[str, Any]]
 ) -> list[KnownRunRow]:
@@ -422,8 +491,7 @@ async def record_runs(
     that no external id stands twice. Gives the ids in the order of `runs`, and how many were added. Raises
     InvalidValue where a value does not fit its column.
     """
-    if scope.forms.zone.key != "UTC":
-        runs = [_in_zone(run, scope.forms.zone) for run in runs]
+    runs = _in_stored_zone(runs, scope)
     ids = {(row.site_id, row.external_id): row.id for row in known}
     changed = [run for run in runs if (run["site_id"], run["external_id"]) in ids]
     fresh = [run for run in runs if (run["site_id"], run["external_id"]) not in ids]
@@ -442,6 +510,11 @@ async def record_runs(
     unnamed = iter([row.id for row in added if row.external_id is None])
     keys = [(run["site_id"], run["external_id"]) for run in runs]
     return [ids[key] if key in ids else next(unnamed) for key in keys], len(fresh)
+
+
+def _in_stored_zone(runs: Sequence[dict[str, Any]], scope: Scope) -> list[dict[str, Any]]:
+    zone = scope.forms.zone
+    return list(runs) if zone.key == "UTC" else [_in_zone(run, zone) for run in runs]
 
 
 def _in_zone(run: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:

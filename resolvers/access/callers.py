@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from db.access.api_keys import IdentityRow
-from db.access.audit_log import insert_audit_entry
+from db.access.audit_log import add_audit_entry
 from db.postgres.pool import Connection, Database
+from db.sql.audit_entries import Change
 from db.sql.column_forms import ANY_TEXT, read_column_forms
 from db.sql.scope import Scope
 
@@ -69,6 +70,11 @@ def _caller(row: IdentityRow, caller_id: str, address: str | None) -> Caller:
     return Caller(row.name, scope, Role(row.role), row.reads_texts, address, caller_id)
 
 
+def change_by(caller: Caller, action: str, target_kind: str) -> Change:
+    """Who makes a change, for a statement that writes down its own entry of the audit log."""
+    return Change(caller.name, caller.id, caller.address, action, target_kind)
+
+
 async def audit(
     transaction: Connection,
     caller: Caller,
@@ -84,14 +90,10 @@ async def audit(
     `target` is the kind and the id of the object; `before` and `after` hold what changed, and no secret.
     """
     kind, target_id = target
-    await insert_audit_entry(
+    await add_audit_entry(
         transaction,
-        actor=caller.name,
-        actor_id=caller.id,
-        address=caller.address,
-        action=action,
+        change_by(caller, action, kind),
         site_id=site_id,
-        target_kind=kind,
         target_id=None if target_id is None else str(target_id),
         before=before,
         after=after,

@@ -9,7 +9,7 @@ from db.runs import alerts as store
 from db.runs.alerts import AlertFilter, AlertRow
 from db.sql.keyset import Page, PageRequest
 from db.sql.scope import Scope
-from resolvers.access.callers import Caller, audit
+from resolvers.access.callers import Caller, change_by
 from resolvers.errors import Conflict, NotFound
 
 AlertStatus = Literal["pending", "acknowledged", "ignored"]
@@ -45,29 +45,14 @@ async def set_alert_status(
 
     Raises NotFound where the id is no alert, or Conflict where the alert already has that status.
     """
-    async with database.transaction() as transaction:
-        alert = await store.lock_alert(transaction, scope=caller.scope, alert_id=alert_id)
-        if alert is None:
-            raise NotFound("There is no such alert.")
-        if alert.alert_status == alert_status:
-            by = f" by {alert.alert_changed_by}" if alert.alert_changed_by else ""
-            raise Conflict(f"This alert is already {alert_status}{by}.")
+    change = change_by(caller, _ACTIONS[alert_status], "alert")
+    async with database.statement() as connection:
         changed = await store.set_alert_status(
-            transaction,
-            scope=caller.scope,
-            alert_id=alert_id,
-            alert_status=alert_status,
-            actor=caller.name,
+            connection, scope=caller.scope, alert_id=alert_id, alert_status=alert_status, change=change
         )
-        if changed is None:
-            raise NotFound("There is no such alert.")
-        await audit(
-            transaction,
-            caller,
-            _ACTIONS[alert_status],
-            ("alert", alert.id),
-            site_id=alert.site_id,
-            before={"alertStatus": alert.alert_status},
-            after={"alertStatus": changed.alert_status},
-        )
-    return changed
+    if changed is None:
+        raise NotFound("There is no such alert.")
+    if changed.alert is None:
+        by = f" by {changed.former_actor}" if changed.former_actor else ""
+        raise Conflict(f"This alert is already {alert_status}{by}.")
+    return changed.alert

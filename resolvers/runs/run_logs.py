@@ -15,7 +15,7 @@ from db.runs.refused_runs import find_refused
 from db.runs.run_logs import KnownRunRow, RunLogFilter, RunLogRow
 from db.sql.keyset import Page, PageRequest
 from db.sql.scope import Scope
-from resolvers.access.callers import Caller, audit
+from resolvers.access.callers import Caller, audit, change_by
 from resolvers.errors import InvalidInput
 from resolvers.names import (
     canonical,
@@ -128,6 +128,12 @@ async def record_runs(
 
 
 async def _record(database: Database, caller: Caller, reports: Sequence[RunReport]) -> tuple[list[int], int]:
+    change = change_by(caller, "recordRuns", "site")
+    with suppress(store.KnownMeanwhile):
+        async with database.statement() as connection:
+            runs = [_columns(report) for report in reports]
+            if ids := await store.add_runs(connection, scope=caller.scope, runs=runs, change=change):
+                return ids, len(ids)
     async with database.transaction() as transaction:
         runs, known = await _claimed(transaction, caller, reports)
         ids, added = await store.record_runs(transaction, scope=caller.scope, runs=runs, known=known)

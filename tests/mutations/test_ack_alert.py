@@ -118,3 +118,12 @@ def test_the_change_is_audited(api: Api, store: Store) -> None:
     entry = store.rows("SELECT * FROM runglass.audit_log")[0]
     assert (entry["actor"], entry["action"], entry["site_id"]) == ("tests", "ackAlert", "berlin")
     assert (entry["target_kind"], entry["target_id"]) == ("alert", str(run))
+
+
+def test_the_change_takes_one_statement(api: Api, store: Store) -> None:
+    for _ in range(2):
+        run = store.run(status="failed", alert_status=None)
+        query = ACK_ALERT.replace("runLog { id alertStatus }", "")
+        response, count = api.counted(api.post(query, {"id": f"alert_{run}"}))
+        assert response.json()["data"]["ackAlert"]["alertStatus"] == "ACKNOWLEDGED"
+    assert count == 1

@@ -512,3 +512,22 @@ def test_each_site_of_a_call_is_audited(api: Api, store: Store) -> None:
         {"action": "recordRuns", "site_id": "berlin", "after": {"runs": 2}},
         {"action": "recordRuns", "site_id": "paris", "after": {"runs": 1}},
     ]
+
+
+@pytest.mark.parametrize("prefix", [None, "x"])
+def test_new_runs_take_one_statement(api: Api, store: Store, prefix: str | None) -> None:
+    # The first request asks who calls as well.
+    record(api, report())
+    runs = [report(externalId=prefix and f"{prefix}{number}") for number in range(3)]
+    response, count = api.counted(api.post(RECORD_RUNS, {"runs": runs}))
+    assert response.json()["data"]["recordRuns"]["added"] == 3
+    assert count == 1
+    assert store.value("SELECT count(*) FROM runglass.run_external_ids") == (3 if prefix else 0)
+
+
+def test_where_one_of_many_is_known_the_others_are_added_beside_it(api: Api, store: Store) -> None:
+    (known,) = record(api, report(externalId="known", status="RUNNING"))["runIds"]
+    recorded = record(api, report(externalId="new"), report(externalId="known"), report())
+    assert (recorded["added"], recorded["changed"], recorded["runIds"][1]) == (2, 1, known)
+    assert store.value("SELECT count(*) FROM biz.ai_run_logs") == 3
+    assert store.value("SELECT sum((after ->> 'runs')::int) FROM runglass.audit_log") == 4
