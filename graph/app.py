@@ -20,7 +20,6 @@ from db.postgres.pool import Database
 from db.postgres.shares import Shares
 from graph.auth.authentication import RequestAuthenticator
 from graph.auth.sign_in import sign_in_routes
-from graph.compiled import CompiledExecutionContext
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode, ErrorFormatter, sentence
 from graph.execution.engine import Engine
@@ -101,7 +100,7 @@ def make_engine(settings: Settings) -> Engine:
     )
     suggests = settings.suggestions and settings.introspection
     errors = ErrorFormatter(show_suggestions=suggests, translations=TRANSLATIONS)
-    return Engine(schema, limits=limits, errors=errors, execution_context_class=CompiledExecutionContext)
+    return Engine(schema, limits=limits, errors=errors, fast_paths=settings.fast_paths)
 
 
 def _context_maker(

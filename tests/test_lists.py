@@ -1,4 +1,4 @@
-"""Lists that are completed by compiled functions say, byte for byte, what the standard executor says."""
+"""Lists that the compiler runs say, byte for byte, what the standard executor says."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import strawberry
 from graphql import (
@@ -24,7 +24,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph.auth.authorization import GuardedField, guarded_fields
 from graph.auth.permissions import refusal_at
-from graph.compiled_run import DirectRun
+from graph.compiler import make_compiler
 from graph.documents.cache import SegmentedCache
 from graph.errors import (
     ApiError,
@@ -38,6 +38,10 @@ from graph.errors import (
 from graph.execution.input_limits import Use, check_variables
 from graph.execution.lexical_limits import check_text
 from graph.execution.limits import CostTable, LimitExceeded, Limits, Measurement
+
+if TYPE_CHECKING:
+    from graph.compiler.plan import Operation as CompiledOperation
+    from graph.compiler.plan import Run
 
 BYTES_PER_CHARACTER = 250
 """Memory that a parsed document takes for each character of its text; 206 measured."""
@@ -53,7 +57,7 @@ Result: TypeAlias = dict[str, Any]
 @dataclass(slots=True)
 class PreparedOperation:
     """One operation of a valid document. `cost` takes a page whose size is a variable for the largest
-    page."""
+    page. `compiled` is there from the second run on, if the compiler can run it."""
 
     document: DocumentNode
     operation: OperationDefinitionNode
@@ -65,7 +69,8 @@ class PreparedOperation:
     inputs: tuple[tuple[Use, int], ...]
     guarded: tuple[GuardedField, ...]
     uses_introspection: bool
-    run: DirectRun | None = None
+    compiled: "CompiledOperation | None" = None
+    runs: int = 0
     costs: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
 
 
@@ -98,7 +103,8 @@ class Engine:
 
     `rules` run after the limits and before the standard rules. `execution_context_class` is a graphql-core
     executor class; the schema's own is the default. `cache_size` is the memory for parsed documents in bytes.
-    A schema with Strawberry's schema extensions is refused: they would not run.
+    With `fast_paths` the compiler runs what it can from the second time on that it is asked for, unless there
+    is an executor class. A schema with Strawberry's schema extensions is refused: they would not run.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Engine:
         cache_size: int = CACHE_BYTES,
         limits: Limits | None = None,
         errors: ErrorFormatter | None = None,
+        fast_paths: bool = True,
     ) -> None:
         if schema.extensions:
             raise ValueError("the engine does not run Strawberry's schema extensions")
@@ -126,8 +133,12 @@ class Engine:
             "max_coercion_errors": self.limits.max_errors,
             "hide_suggestions": not self.errors.show_suggestions,
         }
+        is_standard = self._executor is StrawberryGraphQLCoreExecutionContext
         if issubclass(self._executor, StrawberryGraphQLCoreExecutionContext):
             self._options["operation_extensions"] = None
+        self._compiler = None
+        if fast_paths and is_standard:
+            self._compiler = make_compiler(self._schema, hide_suggestions=not self.errors.show_suggestions)
 
     def prepare(
         self, query: str, operation_name: str | None = None, *, may_introspect: bool = True
@@ -181,12 +192,10 @@ class Engine:
             self._check_variables(prepared, variables)
         if prepared.page_variables:
             self.cost(prepared, variables or {})
-        run, outcome = prepared.run, None
-        coerced = run.coerced(variables) if run is not None else None
-        if run is not None and coerced is not None:
-            data, outcome = await run.run(coerced, context_value, root_value)
-            if data is not None:
-                return {"data": data}
+        run = self._compiled_run(prepared, variables)
+        if run is not None:
+            data, errors = await run(context_value, root_value)
+            return self._with_errors(data, errors) if errors else {"data": data}
         executor: Any = self._executor.build(
             self._schema,
             prepared.document,
@@ -200,16 +209,24 @@ class Engine:
             raise self.errors.request(
                 cast("list[GraphQLError]", executor), ErrorCode.BAD_USER_INPUT, self.limits.max_errors
             )
-        if outcome is not None:
-            executor.outcome = outcome
         result: Any = executor.execute_operation()
         if isawaitable(result):
             result = await result
-        # What is found to be no plain field is planned anew, so the run may not be kept from before.
-        prepared.run = getattr(getattr(executor, "plan", None), "run", None)
         if result.errors is None:
             return {"data": result.data}
         return self._with_errors(result.data, result.errors)
+
+    def _compiled_run(self, prepared: PreparedOperation, variables: dict[str, Any] | None) -> "Run | None":
+        """How the compiler runs the operation; None where the standard executor does."""
+        if self._compiler is None:
+            return None
+        prepared.runs += 1
+        if prepared.runs == 1:
+            # Most documents that are sent once are never sent again, and planning takes longer than a run.
+            return None
+        if prepared.runs == 2:
+            prepared.compiled = self._compiler.operation(prepared.document, prepared.operation)
+        return None if prepared.compiled is None else prepared.compiled.run(variables)
 
     def _refused_fields(
         self, prepared: PreparedOperation, variables: dict[str, Any], context: Any

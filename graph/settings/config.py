@@ -232,6 +232,10 @@ class Settings(BaseSettings):
     documents_file: Path | None = Field(
         default=None, description="The manifest that `runglass documents build` wrote."
     )
+    fast_paths: bool = Field(
+        default=True,
+        description="Whether operations that come again run by the compiler; off, all run by graphql-core.",
+    )
     draft_statuses: bool = Field(
         default=False, description="Answer 422 and 294 where the newest GraphQL over HTTP draft does."
     )

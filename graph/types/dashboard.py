@@ -14,7 +14,7 @@ from graph.errors import ApiError, ErrorCode
 from graph.types.alerts import Alert
 from graph.types.budget import Budget
 from graph.types.costs import COST, UNPRICED_CALLS, known_cost, unpriced_calls
-from graph.types.fields import STATEMENT, resolved, surely_selects
+from graph.types.fields import STATEMENT, resolved, selects
 from graph.types.scalars import BigInt
 from graph.types.statuses import RunStatus, status_of
 from resolvers.usage import dashboard as cases
@@ -136,7 +136,7 @@ class AppHealth:
 
 # What is selected is asked for before any of it is awaited, and so is read together.
 def _today(root: strawberry.Parent[cases.Dashboard], info: Info) -> Awaitable[cases.Today]:
-    if surely_selects(info, "latency"):
+    if selects(info, "latency"):
         root.block("percentiles")
     return root.block("today")
 

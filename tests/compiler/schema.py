@@ -13,7 +13,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from .compiled_types import (
+from .types import (
     SCALARS,
     BigInt,
     Bot,
@@ -185,7 +185,7 @@ class Thing:
         return cast("str", later(ValueError("late")))
 
     @strawberry.field
-    def loaded_list(self) -> list[str | None]:
+    async def loaded_list(self) -> list[str | None]:
         return cast("list[str | None]", [later("a"), "b", later(ValueError("late item"))])
 
     @strawberry.field

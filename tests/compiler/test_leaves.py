@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import enum
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import strawberry
-from graphql import (
-    ExecutionResult,
-    Undefined,
-    parse,
-)
-from graphql.execution import execute
+from graphql import Undefined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
-from .compiled_runs import STANDARD, counting
-from .compiled_types import SCALARS, BigInt, Color, Level, Money
+from .runs import Compiled
+from .types import SCALARS, BigInt, Color, Level, Money
 
 
 class Other(enum.Enum):
@@ -51,8 +47,8 @@ class LeafQuery:
 
 
 LEAF_SCHEMA = strawberry.Schema(query=LeafQuery, config=StrawberryConfig(scalar_map=SCALARS))._schema
-LEAF_DOCUMENTS = {name: parse(f"{{ row {{ {name} }} }}") for name in LEAF_SCHEMA.type_map["Leaves"].fields}  # type: ignore[attr-defined]
-LEAF_EXECUTOR = counting()
+LEAVES = list(LEAF_SCHEMA.type_map["Leaves"].fields)  # type: ignore[attr-defined]
+OPERATIONS = [Compiled(f"{{ row {{ {name} }} }}", LEAF_SCHEMA) for name in LEAVES]
 ODD_ZONE = dt.timezone(dt.timedelta(hours=5, minutes=30, seconds=15))
 ANY_VALUE = st.one_of(
     *(st.integers(), st.floats(), st.booleans(), st.none(), st.binary(max_size=3), st.dates(), st.decimals()),
@@ -70,11 +66,10 @@ ANY_VALUE = st.one_of(
 @settings(max_examples=400, derandomize=True, deadline=None, database=None)
 @given(value=ANY_VALUE)
 def test_any_value_in_any_leaf(value: Any) -> None:
-    root = SimpleNamespace(row=SimpleNamespace(**dict.fromkeys(LEAF_DOCUMENTS, value)))
-    for document in LEAF_DOCUMENTS.values():
-        results = [
-            cast("ExecutionResult", execute(LEAF_SCHEMA, document, root, executor_class=executor))
-            for executor in (STANDARD, LEAF_EXECUTOR)
-        ]
-        expected, result = [(repr(result.data), repr(result.errors)) for result in results]
-        assert result == expected
+    root = SimpleNamespace(row=SimpleNamespace(**dict.fromkeys(LEAVES, value)))
+
+    async def compare() -> None:
+        for operation in OPERATIONS:
+            await operation.same(root=root, times=1)
+
+    asyncio.run(compare())

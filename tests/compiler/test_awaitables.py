@@ -9,7 +9,7 @@ import pytest
 import strawberry
 from graphql import GraphQLError
 
-from .test_compiled_run import answer, engines
+from .runs import Compiled
 
 
 class Later:
@@ -75,6 +75,11 @@ def _at_once() -> Awaitable[Any]:
 
 @strawberry.type
 class Query:
+    @strawberry.field
+    async def boards(self) -> list[Board]:
+        LOGS.append([])
+        return [Board(log=LOGS[-1]) for _ in range(3)]
+
     at_once: Board = strawberry.field(resolver=_at_once)
 
     @strawberry.field
@@ -83,44 +88,37 @@ class Query:
         return Board(log=LOGS[-1])
 
 
-SCHEMA = strawberry.Schema(Query)
-# How many executors four requests build.
+SCHEMA = strawberry.Schema(Query)._schema
 OPERATIONS = [
-    ("{ board { plain said simple other: simple } }", 1),
-    ("{ board { said(word: $w) a: said(word: $w) plain } }", 1),
-    ("{ board { said coroutine b: said } }", 1),
-    ("{ board { below { below { said } simple } said __typename } }", 1),
-    ("{ atOnce { said plain } }", 1),
-    ('{ board { said c: said(word: "early") simple } }', 4),
-    ('{ board { said c: said(word: "late") simple } }', 4),
-    ('{ board { coroutine c: said(word: "late") d: said(word: "early") } }', 4),
-    ('{ board { said(word: "early") } x: board { said(word: "late") } }', 4),
-    ("{ board { said wrong } }", 4),
+    "{ board { plain said simple other: simple } }",
+    "{ board { said(word: $w) a: said(word: $w) plain } }",
+    "{ board { said coroutine b: said } }",
+    "{ board { below { below { said } simple } said __typename } }",
+    "{ atOnce { said plain } }",
+    '{ board { said c: said(word: "early") simple } }',
+    '{ board { said c: said(word: "late") simple } }',
+    '{ board { coroutine c: said(word: "late") d: said(word: "early") } }',
+    '{ board { said(word: "early") } x: board { said(word: "late") } }',
+    "{ board { said wrong } }",
 ]
 
 
-@pytest.mark.parametrize(("source", "built"), OPERATIONS)
-def test_the_answer_is_that_of_the_standard_executor(source: str, built: int) -> None:
-    standard, compiled, builds = engines(SCHEMA)
-    variables = {"w": "given"} if "$w" in source else None
-    document = f"query ($w: String!) {source}" if variables else source
-
-    async def compare() -> None:
-        expected = await answer(standard, document, variables, "root")
-        assert [await answer(compiled, document, variables, "root") for _ in range(4)] == [expected] * 4
-
-    asyncio.run(compare())
-    assert builds.built == built
+@pytest.mark.parametrize("source", OPERATIONS)
+def test_the_answer_is_that_of_the_standard_executor(source: str) -> None:
+    variables = {"w": "given"} if "$w" in source else {}
+    compiled = Compiled(f"query ($w: String!) {source}" if variables else source, SCHEMA)
+    asyncio.run(compiled.same(variables, "root"))
 
 
 def test_all_are_asked_before_the_first_is_awaited() -> None:
-    standard, compiled, _ = engines(SCHEMA)
-    source = '{ board { a: said(word: "a") b: said(word: "b") } }'
+    compiled = Compiled('{ board { a: said(word: "a") b: said(word: "b") } }', SCHEMA)
+    LOGS.clear()
+    asyncio.run(compiled.same(times=2))
+    assert LOGS == [["asked a", "asked b", "awaited a", "awaited b"]] * 3
 
-    async def ask() -> list[list[str]]:
-        LOGS.clear()
-        for engine in (standard, compiled, compiled):
-            await answer(engine, source, None, None)
-        return LOGS
 
-    assert asyncio.run(ask()) == [["asked a", "asked b", "awaited a", "awaited b"]] * 3
+def test_rows_of_a_list_are_asked_for_before_the_first_is_awaited() -> None:
+    compiled = Compiled("{ boards { plain said } }", SCHEMA)
+    LOGS.clear()
+    asyncio.run(compiled.same(times=1))
+    assert LOGS == [["asked word"] * 3 + ["awaited word"] * 3] * 2

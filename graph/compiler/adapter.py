@@ -1,0 +1,138 @@
+"""What the compiler uses of Strawberry and graphql-core that is not public.
+
+`make_compiler` checks the versions before this module is imported.
+"""
+
+# Not strict: graphql-core's generic types are bare, so that everything would be partly unknown.
+# pyright: basic
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, cast, get_origin
+
+from graphql import GraphQLArgument, GraphQLField, GraphQLResolveInfo, GraphQLSchema
+from graphql.pyutils import Path as Path
+from graphql.pyutils import inspect as inspect
+from graphql.pyutils import is_async_iterable as is_async_iterable
+from graphql.pyutils import is_iterable as is_iterable
+from graphql.type import scalars as scalars
+from strawberry.execution import optimized_is_awaitable
+from strawberry.relay.types import GlobalID
+from strawberry.schema.schema import _OperationContextAwareGraphQLResolveInfo
+from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
+from strawberry.schema.types.base_scalars import isoformat as isoformat
+from strawberry.types.arguments import StrawberryArgument, convert_argument
+from strawberry.types.base import StrawberryMaybe, StrawberryOptional
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
+
+ResolveInfo = _OperationContextAwareGraphQLResolveInfo
+is_awaitable = optimized_is_awaitable
+
+
+class Getter(NamedTuple):
+    """How a field's value is read from its row. `attribute` is the name where that is all, else None."""
+
+    read: Callable[[Any], Any]
+    attribute: str | None = None
+
+
+class Resolver(NamedTuple):
+    """The function behind a field: the parameters that take the row, and the one that takes the info."""
+
+    function: Callable[..., Any]
+    sources: tuple[str, ...]
+    info: str | None
+    make_info: Callable[[GraphQLResolveInfo], Any]
+
+
+class Argument(NamedTuple):
+    """The parameter that an argument fills, and what makes the resolver's value of graphql-core's."""
+
+    parameter: str
+    convert: Callable[[Any], Any]
+
+
+def _field_behind(definition: GraphQLField) -> StrawberryField | None:
+    """Strawberry's field, unless somebody has wrapped its resolver, or it does more than call a function."""
+    field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(field, StrawberryField) or type(field).get_result is not StrawberryField.get_result:
+        return None
+    resolver = field.base_resolver
+    if resolver is not None and type(resolver).__call__ is not StrawberryResolver.__call__:
+        return None
+    if field.extensions or field.permission_classes or field.is_subscription:
+        return None
+    # Unlike a module's name, the file's name is not copied by functools.wraps.
+    code = getattr(definition.resolve, "__code__", None)
+    if code is None or code.co_filename != GraphQLCoreConverter.from_resolver.__code__.co_filename:
+        return None
+    return field
+
+
+def getter_of(definition: GraphQLField) -> Getter | None:
+    """How the field is read, if it is an attribute, or a method that takes the row and nothing else."""
+    field = _field_behind(definition)
+    if field is None or field.is_async or definition.args:
+        return None
+    resolver = field.base_resolver
+    if resolver is None:
+        name, read = field.python_name, field.default_resolver
+        return Getter(lambda row: read(row, name), name if read is getattr and name.isidentifier() else None)
+    function: Callable[..., Any] = cast("Any", resolver.wrapped_func)
+    returns = getattr(function, "__annotations__", {}).get("return")
+    if resolver.info_parameter is not None or get_origin(returns) is Awaitable:
+        return None
+    names = _sources(resolver)
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_argcount == 1 and list(code.co_varnames[:1]) == names:
+        return Getter(function)  # by position, at half the cost
+    return Getter(lambda row: function(**dict.fromkeys(names, row)))
+
+
+def resolver_of(schema: GraphQLSchema, definition: GraphQLField) -> Resolver | None:
+    """The function behind a field that may be called directly, or None where Strawberry must call it."""
+    field = _field_behind(definition)
+    if field is None or field.base_resolver is None:
+        return None
+    strawberry_schema: Any = vars(schema)["_strawberry_schema"]
+    if strawberry_schema.schema_converter._get_field_exception_handlers(field):
+        return None
+    info_class: Any = strawberry_schema.config.info_class
+    resolver = field.base_resolver
+    info = resolver.info_parameter
+    return Resolver(
+        cast("Any", resolver.wrapped_func),
+        tuple(_sources(resolver)),
+        None if info is None else info.name,
+        lambda raw: info_class(_raw_info=raw, _field=field),
+    )
+
+
+def _sources(resolver: StrawberryResolver[Any]) -> list[str]:
+    # A parameter called root that is annotated as the parent is both.
+    given = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter)
+    return list(dict.fromkeys(parameter.name for parameter in given if parameter is not None))
+
+
+def argument_of(schema: GraphQLSchema, argument: GraphQLArgument) -> Argument | None:
+    """How an argument reaches its resolver; None where Strawberry does more than convert its value."""
+    known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    type_: Any = getattr(known, "type", None)
+    if not isinstance(known, StrawberryArgument) or isinstance(type_, StrawberryMaybe):
+        return None
+    if (type_.of_type if isinstance(type_, StrawberryOptional) else type_) is GlobalID:
+        return None
+    converter: Any = vars(schema)["_strawberry_schema"].schema_converter
+
+    def convert(value: Any) -> Any:
+        return convert_argument(value, type_, converter.scalar_registry, converter.config)
+
+    return Argument(known.python_name or "", convert)
+
+
+def enum_of(leaf_type: Any) -> Any:
+    """The Python enum behind an enum type that Strawberry has made."""
+    wrapped = leaf_type.wrapped_cls if isinstance(leaf_type, CustomGraphQLEnumType) else None
+    return wrapped if isinstance(wrapped, enum.EnumMeta) else None
