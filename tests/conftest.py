@@ -241,7 +241,7 @@ class Client:
         self.runner = runner
         self.client = client
         self.headers = headers
-        self.asks_once = False
+        self.asks_twice = False
 
     async def post(self, query: str, variables: dict[str, Any] | None = None) -> httpx.Response:
         """One request, for tests that send several at once."""
@@ -253,11 +253,11 @@ class Client:
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """The whole answer to an operation.
 
-        A query is sent twice, unless `asks_once`: the second time that a document comes it is run by the
+        With `asks_twice` a query is sent twice: the second time that a document comes it is run by the
         compiler, which must answer as the standard executor does, with the members in the same order.
         """
         answer = self.runner.run(self.post(query, variables)).text
-        if not self.asks_once and _MUTATION.search(query) is None:
+        if self.asks_twice and _MUTATION.search(query) is None:
             again = self.runner.run(self.post(query, variables)).text
             assert _ERROR_ID.sub("", again) == _ERROR_ID.sub("", answer)
         return json.loads(answer)
@@ -354,7 +354,7 @@ class Api(Client):
         dsn = str(self.settings.database_url)
         headers = signed_in(dsn, name=name, role=role, sites=sites, reads_texts=reads_texts)
         client = Client(self.runner, self.client, headers)
-        client.asks_once = self.asks_once
+        client.asks_twice = self.asks_twice
         return client
 
 
@@ -379,16 +379,18 @@ def signed_in(
 
 @pytest.fixture
 def api(dsn: str) -> Iterator[Api]:
-    """The app on the test's database, called as an admin of every site."""
+    """The app on the test's database, called as an admin of every site; queries are asked twice."""
     api = Api(dsn)
+    api.asks_twice = True
     yield api
     api.close()
 
 
 @pytest.fixture(scope="module")
 def module_api(module_dsn: str) -> Iterator[Api]:
-    """The app on the module's database, called as an admin of every site."""
+    """The app on the module's database, called as an admin of every site; queries are asked twice."""
     api = Api(module_dsn)
+    api.asks_twice = True
     yield api
     api.close()
 

@@ -392,7 +392,6 @@ class TogetherConnection(CountingConnection):
 def together(dsn: str) -> Iterator[Api]:
     """The app whose connections are such."""
     api = Api(dsn, connection_class=TogetherConnection)
-    api.asks_once = True
     TogetherConnection.sent, TogetherConnection.broken = 0, ""
     yield api
     TogetherConnection.broken = ""

@@ -87,7 +87,6 @@ def api(module_store: Store, module_dsn: str) -> Iterator[Api]:
     module_store.connection.execute(RUNS)
     module_store.connection.execute("VACUUM ANALYZE biz.ai_run_logs")
     api = Api(module_dsn, connection_class=MeasuringConnection)
-    api.asks_once = True
     yield api
     api.close()
 
