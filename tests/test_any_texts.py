@@ -10,9 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graph import app
 from graph.types.ids import Kind
 from graph.types.pagination import cursor_at
 from tests.conftest import Api, Client, Store
@@ -128,9 +126,7 @@ class Asked(NamedTuple):
 @pytest.fixture(scope="module")
 def standard(module_dsn: str) -> Iterator[Client]:
     """The app with graphql-core's own executor, as Strawberry has it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "CompiledExecutionContext", StrawberryGraphQLCoreExecutionContext)
-        standard = Api(module_dsn)
+    standard = Api(module_dsn, fast_paths=False)
     yield standard
     standard.close()
 
