@@ -28,7 +28,7 @@ from psycopg.conninfo import make_conninfo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from db.migrations.runner import apply_migrations
-from db.postgres.pool import Connection
+from db.postgres.pool import PLAN_ONCE, Connection
 from db.runs.alerts import AlertFilter, list_alerts, recent_alerts
 from db.runs.run_logs import RunLogFilter, list_run_logs
 from db.sql.keyset import Key, PageRequest
@@ -280,6 +280,7 @@ async def main(dsn: str, rows: int, keep: bool, rounds: int) -> None:
         ]
         for connection in connections:
             await connection.execute("SET TimeZone = 'UTC'")
+            await connection.execute(PLAN_ONCE)
         print(table(await measure(connections, today, rounds), rows))
         for connection in connections:
             await connection.close()

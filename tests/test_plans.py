@@ -59,7 +59,7 @@ class ExplainingConnection(Connection):
 class AnalysingConnection(ExplainingConnection):
     """Runs each for its plan too, which then says what was never begun."""
 
-    options = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF"
+    options = "ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -229,6 +229,30 @@ def test_a_page_in_the_past_leaves_out_the_partitions_before_it(
     parts = [row["name"] for row in module_store.rows(PARTS_NEWEST_FIRST) if row[passed]]
     assert parts
     assert not set(parts) & set(steps), plan
+
+
+PAGES_READ = re.compile(r"Buffers: shared hit=(\d+)(?: read=(\d+))?")
+
+
+@pytest.mark.parametrize("sort", ["CREATED_AT_DESC", "CREATED_AT_ASC"])
+@pytest.mark.parametrize("condition", ["", 'siteId: "site3"'])
+@pytest.mark.parametrize("days", [None, 20])
+def test_a_page_within_a_time_reads_no_rows_before_it(
+    analysed: Callable[..., list[str]], module_store: Store, condition: str, sort: str, days: int | None
+) -> None:
+    start, end = module_store.rows("SELECT now() - interval '35 days' AS a, now() - interval '15 days' AS b")[
+        0
+    ].values()
+    created = f'createdAt: {{from: "{start.isoformat()}", to: "{end.isoformat()}"}}'
+    after = days and cursor_at("run", module_store.value("SELECT now() - %s * interval '1 day'", (days,)), 5)
+    query = f"""
+    query ($after: String) {{
+      runLogs(filter: {{{condition} {created}}}, sort: {sort}, after: $after) {{ {PAGE} }}
+    }}"""
+    (plan,) = analysed(query, {"after": after})
+    hit, read = PAGES_READ.findall(plan)[0]
+    # Twenty rows, of which each lies in a page of its own at worst, and some descents of an index.
+    assert int(hit) + int(read or 0) < 120, plan
 
 
 PARTS_NEWEST_FIRST = """

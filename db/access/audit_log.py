@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
 from db.sql.audit_entries import Change, insert_audit_entry
 from db.sql.conditions import CREATED_RANGE, present
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, json_text
 from db.sql.scope import Scope, SiteStatement
 
@@ -110,8 +110,9 @@ async def list_audit_log(
     connection: Connection, *, scope: Scope, wanted: AuditFilter, page: PageRequest
 ) -> Page[AuditRow]:
     """One page of the entries that match."""
+    ends, wanted = within(page, wanted)
     conditions, values = present(wanted, _FRAGMENTS)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends)
     statement = SiteStatement(
         f"SELECT {AUDIT_COLUMNS} FROM runglass.audit_log WHERE {{scope}}{conditions}{keys}{order}"
     )

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_one
 from db.sql.conditions import CREATED_RANGE, present
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.keyset import LEAST_UUID, Page, PageRequest, keyset, page_of, within
 from db.sql.scope import EVERY_SITE, Scope, SiteStatement
 
 
@@ -211,8 +211,9 @@ async def list_batches(
     connection: Connection, *, scope: Scope, wanted: BatchFilter, page: PageRequest
 ) -> Page[BatchRow]:
     """One page of the batches that match."""
+    ends, wanted = within(page, wanted, LEAST_UUID)
     conditions, values = _conditions(wanted)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends)
     statement = SiteStatement(
         f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE {{scope}}{conditions}{keys}{order}"
     )

@@ -14,8 +14,8 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count
-from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
+from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import chain, cut, is_cut, json_text, name
 from db.sql.scope import Scope, SiteStatement
 
@@ -226,11 +226,11 @@ async def list_trigger_jobs(
 ) -> Page[TriggerJobRow]:
     """One page of the jobs that match."""
     scope, wanted = scope.matching("ai_trigger_jobs", wanted)
+    ends, wanted = within(page, wanted)
     conditions, values = _conditions(wanted)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
-        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs"
-        f" WHERE {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
+        f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, TriggerJobRow, statement, scope, values | key_values))
 
@@ -272,12 +272,12 @@ async def list_jobs_of_parents(
     page: PageRequest,
 ) -> dict[Any, Page[TriggerJobRow]]:
     """For each parent (a retried job, or a batch), one page of its jobs."""
-    keys, order, values = keyset(page)
+    keys, order, values = keyset(page, of_adopted=True)
     statement = SiteStatement(
         f"""
         SELECT job.* FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key) CROSS JOIN LATERAL (
             SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs
-            WHERE {column} = parent.key AND {dated_page(page.descending)} AND {{scope}}{keys}{order}
+            WHERE {column} = parent.key AND {{scope}}{keys}{order}
         ) AS job"""
     )
     rows = await fetch_all(connection, TriggerJobRow, statement, scope, values | {"parents": list(parents)})

@@ -13,8 +13,8 @@ from typing import Any, LiteralString, NamedTuple
 from db.postgres.connection import Read
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, site_read
 from db.sql.audit_entries import Change, insert_audit_entry
-from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present
+from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, name
 from db.sql.scope import Scope, SiteStatement
 
@@ -143,11 +143,12 @@ async def list_alerts(
 ) -> Page[AlertRow]:
     """One page of the alerts that match."""
     scope, wanted = scope.matching("ai_run_logs", wanted)
+    ends, wanted = within(page, wanted)
     conditions, values = _conditions(wanted)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
+        f" WHERE {_IS_ALERT} AND {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, AlertRow, statement, scope, values | key_values))
 

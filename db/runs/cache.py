@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
-from db.sql.conditions import CREATED_RANGE, DATED, dated_page, equal, has_place, present, status_among
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
+from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, json_text, name
 from db.sql.scope import Scope, SiteStatement
 
@@ -79,11 +79,11 @@ async def list_cache_entries(
 ) -> Page[CacheEntryRow]:
     """One page of the entries that match."""
     scope, wanted = scope.matching("ai_cache", wanted)
+    ends, wanted = within(page, wanted)
     conditions, values = _conditions(wanted)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
-        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache"
-        f" WHERE {dated_page(page.descending)} AND {{scope}}{conditions}{keys}{order}"
+        f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}"
     )
     return page_of(page, await fetch_all(connection, CacheEntryRow, statement, scope, values | key_values))
 

@@ -19,13 +19,12 @@ from db.sql.conditions import (
     CREATED_RANGE,
     DATED,
     containing,
-    dated_page,
     equal,
     has_place,
     present,
     status_among,
 )
-from db.sql.keyset import Page, PageRequest, keyset, page_of
+from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, name
 from db.sql.scope import Scope, SiteStatement
 from db.sql.token_counts import TOKENS_OF_RUN
@@ -376,11 +375,12 @@ async def list_run_logs(
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
     scope, wanted = scope.matching("ai_run_logs", wanted)
+    ends, wanted = within(page, wanted)
     search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
-    keys, order, key_values = keyset(page)
+    keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {dated_page(page.descending)} AND {{scope}}{search.conditions}{keys}{order}"
+        f" WHERE {{scope}}{search.conditions}{keys}{order}"
     )
     values = search.values | key_values
     rows = await fetch_all(connection, RunLogRow, statement, scope, values, custom_plan=search.custom_plan)
@@ -421,12 +421,12 @@ async def list_runs_of_jobs(
     connection: Connection, *, scope: Scope, job_ids: Sequence[int], page: PageRequest
 ) -> dict[int, Page[RunLogRow]]:
     """For each job, one page of the runs it started."""
-    keys, order, values = keyset(page)
+    keys, order, values = keyset(page, of_adopted=True)
     statement = SiteStatement(
         f"""
         SELECT run.* FROM unnest(%(job_ids)s::bigint[]) AS job(id) CROSS JOIN LATERAL (
             SELECT {RUN_LOG_COLUMNS} FROM biz.ai_run_logs
-            WHERE trigger_job_id = job.id AND {dated_page(page.descending)} AND {{scope}}{keys}{order}
+            WHERE trigger_job_id = job.id AND {{scope}}{keys}{order}
         ) AS run"""
     )
     rows = await fetch_all(connection, RunLogRow, statement, scope, values | {"job_ids": list(job_ids)})

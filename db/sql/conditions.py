@@ -20,24 +20,10 @@ CREATED_RANGE: dict[str, LiteralString] = {
     "created_to": "created_at < %(created_to)s",
 }
 
-_LEAST_ID: LiteralString = "-9223372036854775807"
-
 
 def has_place(dated: bool) -> LiteralString:
     """The condition that a row has a place in a list, or that it has none."""
     return DATED if dated else UNDATED
-
-
-def dated_page(descending: bool) -> LiteralString:
-    """DATED for a page that is read in this order of (created_at, id).
-
-    The end that is read last is a comparison of rows. As one of times it would make a range with a cursor's
-    time, and PostgreSQL takes a range of which it knows one end only for half a percent of the rows: so few
-    that it reads and sorts all of them.
-    """
-    if descending:
-        return f"created_at < '9999-01-01' AND (created_at, id) >= ('0002-01-01', {_LEAST_ID})"
-    return f"created_at >= '0002-01-01' AND (created_at, id) < ('9999-01-01', {_LEAST_ID})"
 
 
 def equal(column: LiteralString, value: LiteralString) -> LiteralString:
