@@ -214,7 +214,7 @@ _MUTATION = re.compile(r"\bmutation\b")
 _ERROR_ID = re.compile(r'"errorId":"[0-9a-f]+"')
 
 # The statements of the operation under way, and of nothing that runs beside it, such as the upkeep.
-_statements: ContextVar[list[str] | None] = ContextVar("_statements", default=None)
+of_operation: ContextVar[list[str] | None] = ContextVar("of_operation", default=None)
 
 
 class CountingConnection(Connection):
@@ -229,7 +229,7 @@ class CountingConnection(Connection):
         return await super().fetch(sql, *args, **kwargs)
 
     def _count(self, query: Any) -> None:
-        counted = _statements.get()
+        counted = of_operation.get()
         if counted is not None and query:
             counted.append(query)
 
@@ -299,11 +299,11 @@ class Client:
         """The answer to a request, and the statements that it ran."""
 
         async def watch() -> tuple[httpx.Response, list[str]]:
-            token = _statements.set(statements := [])
+            token = of_operation.set(statements := [])
             try:
                 return await request, statements
             finally:
-                _statements.reset(token)
+                of_operation.reset(token)
 
         return self.runner.run(watch())
 

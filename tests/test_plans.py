@@ -13,7 +13,7 @@ import pytest
 
 from db.postgres.connection import Connection
 from graph.types.pagination import cursor_at
-from tests.conftest import Api, Store
+from tests.conftest import Api, Store, of_operation
 from tests.prepared import explain
 
 ROWS = 200_000
@@ -43,13 +43,13 @@ SET session_replication_role = origin;
 
 
 class ExplainingConnection(Connection):
-    """Keeps the plan of every statement that reads the three tables."""
+    """Keeps the plan of every statement of an operation that reads the three tables."""
 
     plans: list[str] = []
     options = "FORMAT TEXT"
 
     async def fetch(self, sql: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
-        if "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
+        if of_operation.get() is not None and "biz.ai_" in sql and sql.lstrip(" \n(").startswith("SELECT"):
             custom_plan = kwargs.get("custom_plan", False)
             lines = await explain(self, sql, values, self.options, custom_plan=custom_plan)
             ExplainingConnection.plans.append("\n".join(lines))
@@ -87,7 +87,8 @@ def plans_of(dsn: str, connection_class: type[ExplainingConnection]) -> Iterator
 
     def plans(query: str, variables: dict[str, Any] | None = None) -> list[str]:
         ExplainingConnection.plans = []
-        api.data(query, variables)
+        response, _ = api.watched(api.post(query, variables))
+        assert "errors" not in response.json(), response.json()
         return ExplainingConnection.plans
 
     yield plans
