@@ -103,3 +103,19 @@ def test_the_store_is_reached_with_a_scope(repository: Path) -> None:
             plain.add(path.relative_to(repository).as_posix())
     assert {path for path in plain if not path.startswith("db/")} == set()
     assert plain <= known
+
+
+SQL = re.compile(
+    r"\b(SELECT\s|INSERT INTO\s|DELETE FROM\s|UPDATE\s+\S+\s+SET\s|ORDER BY\s|FROM (biz|runglass)\.)"
+)
+
+
+def test_no_sql_stands_above_the_database_floor(repository: Path) -> None:
+    found = [
+        f"{path.relative_to(repository).as_posix()}:{node.lineno}"
+        for path in _modules(repository)
+        if path.relative_to(repository).parts[0] != "db"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    ]
+    assert found == []
