@@ -26,7 +26,7 @@ from db.postgres.pool import Database
 from db.sql.scope import EVERY_SITE
 from resolvers.access.api_keys import KeyRequest, create_api_key
 from resolvers.access.callers import Caller, Role
-from tests.serving import serving
+from tests.support.serving import serving
 
 CALLER = Caller("bench", EVERY_SITE, Role.ADMIN)
 TICKS = os.sysconf("SC_CLK_TCK")

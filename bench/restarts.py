@@ -29,7 +29,7 @@ import psycopg
 from bench.worker import confirm
 from db.embedded.place import Account, find_place, give
 from db.migrations.runner import apply_migrations
-from tests.work.conftest import AppServer, Received, Reply, answer
+from tests.support.workers import AppServer, Received, Reply, answer
 
 PATIENCE = 60.0
 LEASE = 3

@@ -15,8 +15,9 @@ from gql import Client, gql
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 
-from tests.conftest import Api, Store
-from tests.serving import serving
+from tests.support.api import Api
+from tests.support.serving import serving
+from tests.support.store import Store
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"

@@ -14,7 +14,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graph.errors import RequestRefused
 from graph.execution.engine import Engine
 from graph.execution.limits import Limits
-from tests.conftest import Api
+from tests.support.api import Api
 
 from .schema import schema as rich_schema
 from .test_arguments import OPERATIONS as ARGUMENTS

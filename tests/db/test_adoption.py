@@ -11,20 +11,21 @@ import pytest
 from psycopg import sql
 
 from db.migrations.runner import apply_migrations
-from tests.conftest import Api, Store
+from tests.api.mutations.test_ack_alert import ACK_ALERT
+from tests.api.mutations.test_cancel_jobs import CANCEL_JOBS
+from tests.api.mutations.test_confirm_batch import confirm
+from tests.api.mutations.test_estimate_batch import ESTIMATE_BATCH, estimate
+from tests.api.mutations.test_invalidate_cache import INVALIDATE_CACHE
+from tests.api.mutations.test_record_runs import RECORD_RUNS, record, report
+from tests.api.mutations.test_retry_job import RETRY_JOB, ran
+from tests.api.mutations.test_retry_jobs import RETRY_JOBS
+from tests.api.queries.test_alerts import ALERTS
+from tests.api.queries.test_cache_entries import CACHE_ENTRIES
+from tests.api.queries.test_dashboard import DASHBOARD
+from tests.api.queries.test_lists import both
 from tests.db.adopted import VARIANTS
-from tests.mutations.test_ack_alert import ACK_ALERT
-from tests.mutations.test_cancel_jobs import CANCEL_JOBS
-from tests.mutations.test_confirm_batch import confirm
-from tests.mutations.test_estimate_batch import ESTIMATE_BATCH, estimate
-from tests.mutations.test_invalidate_cache import INVALIDATE_CACHE
-from tests.mutations.test_record_runs import RECORD_RUNS, record, report
-from tests.mutations.test_retry_job import RETRY_JOB, ran
-from tests.mutations.test_retry_jobs import RETRY_JOBS
-from tests.queries.test_alerts import ALERTS
-from tests.queries.test_cache_entries import CACHE_ENTRIES
-from tests.queries.test_dashboard import DASHBOARD
-from tests.test_lists import both
+from tests.support.api import Api
+from tests.support.store import Store
 
 TABLES = ("biz.ai_run_logs", "biz.ai_trigger_jobs", "biz.ai_cache")
 RUNS = """

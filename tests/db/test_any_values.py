@@ -12,12 +12,13 @@ import pytest
 from db.migrations.runner import apply_migrations
 from db.postgres.connection import Connection
 from resolvers.budgets.budget_events import tell_thresholds
-from tests.conftest import Api, Store
+from tests.api.mutations.test_set_budget import set_budget
+from tests.api.queries.test_budget import BUDGET
+from tests.api.queries.test_dashboard import DASHBOARD
 from tests.db.adopted import VARIANTS
 from tests.db.recount import BOUNDS, check, connect, fold, in_utc, rebuild
-from tests.mutations.test_set_budget import set_budget
-from tests.queries.test_budget import BUDGET
-from tests.queries.test_dashboard import DASHBOARD
+from tests.support.api import Api
+from tests.support.store import Store
 
 NANOSECONDS = 1_764_460_800_123_456_789
 LARGEST = 2**63 - 1

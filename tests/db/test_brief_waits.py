@@ -15,7 +15,7 @@ import pytest
 
 from db.migrations import runner
 from db.migrations.runner import apply_migrations
-from tests.work.conftest import eventually
+from tests.support.workers import eventually
 
 WRITES = {
     "biz.ai_run_logs": "INSERT INTO biz.ai_run_logs (site_id, app_type, status) VALUES ('a', 'b', 'c')",

@@ -23,9 +23,10 @@ from db.postgres.connection import Connection, unhurried
 from db.postgres.errors import Unavailable
 from db.postgres.notifications import watch
 from db.postgres.pool import Database, PoolSettings
-from tests.conftest import Store, signed_in
-from tests.serving import serving
-from tests.test_loaders import until
+from tests.db.test_loaders import until
+from tests.support.api import signed_in
+from tests.support.serving import serving
+from tests.support.store import Store
 
 # Far below the deadlines of statements, and far above what a busy machine takes to see a socket's end.
 AT_ONCE = 5.0

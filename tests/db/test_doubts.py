@@ -22,8 +22,8 @@ from db.usage.rollup_checks import (
 from resolvers.worker.checks import check_store
 from resolvers.worker.maintenance import rebuild_rollups, run_upkeep_once
 from tests.db.adopted import KINDS
-from tests.db.line_of_time import make, rows
 from tests.db.recount import NOW, add_run, check, connect, fold, in_utc
+from tests.db.timeline import make, rows
 
 BOUNDS = [[NOW.replace(year=year, month=1, day=1) for year in (2021, 2024, 2027, 2031)]]
 DETACH = "ALTER TABLE biz.ai_run_logs DETACH PARTITION biz.ai_run_logs_2030_01"

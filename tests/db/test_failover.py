@@ -15,13 +15,12 @@ import psycopg
 import pytest
 
 from db.migrations.runner import apply_migrations
-from tests.cluster import Cluster, cluster
-from tests.conftest import Store, signed_in
-from tests.mutations.test_retry_job import RETRY_JOB
-from tests.serving import ROOT, serving
-from tests.work.conftest import AppServer, Workers, apps, ended, enqueue, eventually
-
-__all__ = ["apps"]
+from tests.api.mutations.test_retry_job import RETRY_JOB
+from tests.support.api import signed_in
+from tests.support.cluster import Cluster, cluster
+from tests.support.serving import ROOT, serving
+from tests.support.store import Store
+from tests.support.workers import AppServer, Workers, ended, enqueue, eventually
 
 CALLS = "{ dashboard { today { calls } } runLogs { totalCount { count } } }"
 

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 
 from db.migrations.runner import apply_migrations
-from tests.cluster import cluster
-from tests.conftest import signed_in
-from tests.mutations.test_record_runs import RECORD_RUNS, report
-from tests.serving import Server, serving
-from tests.work.conftest import eventually
+from tests.api.mutations.test_record_runs import RECORD_RUNS, report
+from tests.support.api import signed_in
+from tests.support.cluster import cluster
+from tests.support.serving import Server, serving
+from tests.support.workers import eventually
 
 MEGABYTES = 64
 

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from db.postgres.connection import Connection, Read
 from db.postgres.pool import Database, PoolSettings
-from tests.test_loaders import until
+from tests.db.test_loaders import until
 
 SIZE = 2
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from db.migrations import runner as migrate
 from db.migrations.runner import MigrationError, apply_migrations, known_migrations
 from db.postgres.errors import Unavailable
-from tests.conftest import Store
+from tests.support.store import Store
 
 LEDGER = "SELECT number, name, checksum, applied_at FROM runglass.migrations ORDER BY number"
 

@@ -11,11 +11,12 @@ import pytest
 from db.migrations.runner import MigrationError, apply_migrations
 from db.postgres.pool import PoolSettings
 from resolvers.worker.checks import check_store
-from tests.conftest import Api, Store
-from tests.mutations.test_confirm_batch import confirm
-from tests.mutations.test_estimate_batch import estimate
-from tests.mutations.test_invalidate_cache import INVALIDATE_CACHE
-from tests.mutations.test_record_runs import record, report
+from tests.api.mutations.test_confirm_batch import confirm
+from tests.api.mutations.test_estimate_batch import estimate
+from tests.api.mutations.test_invalidate_cache import INVALIDATE_CACHE
+from tests.api.mutations.test_record_runs import record, report
+from tests.support.api import Api
+from tests.support.store import Store
 
 SMALL_TABLES = """
 CREATE SCHEMA biz;

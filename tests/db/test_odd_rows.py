@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from db.migrations.runner import apply_migrations
-from tests.conftest import Api, Store
-from tests.mutations.test_record_runs import record, report
-from tests.queries.test_dashboard import DASHBOARD
+from tests.api.mutations.test_record_runs import record, report
+from tests.api.queries.test_dashboard import DASHBOARD
+from tests.support.api import Api
+from tests.support.store import Store
 
 ODD_TABLES = """
 CREATE SCHEMA biz;

@@ -19,10 +19,10 @@ from bench.adoption import TABLE, Writer, differences, fill
 from db.migrations import online
 from db.migrations.online import Statement, statements_of
 from db.migrations.runner import MigrationError, apply_migrations, known_migrations
-from tests.conftest import Store
 from tests.db.adopted import KINDS
 from tests.db.catalog import catalog
 from tests.db.recount import connect, fold, in_utc, rebuild
+from tests.support.store import Store
 
 ROWS = 4_000
 ADD = "INSERT INTO biz.ai_run_logs (site_id, app_type, status, tokens_used) VALUES (1, 'chat', 'success', 3)"

@@ -10,7 +10,8 @@ import pytest
 
 from db.migrations.runner import apply_migrations
 from tests.db.adopted import KINDS, PARTITIONED
-from tests.db.line_of_time import (
+from tests.db.recount import add_run, check, connect, fold, in_utc
+from tests.db.timeline import (
     COVERED,
     MOMENTS,
     PARTS,
@@ -22,7 +23,6 @@ from tests.db.line_of_time import (
     rows,
     unchanged,
 )
-from tests.db.recount import add_run, check, connect, fold, in_utc
 
 
 def test_a_row_of_any_date_finds_a_place_whatever_is_made_and_dropped(database: str) -> None:

@@ -10,8 +10,8 @@ from threading import Event
 
 from db.postgres.connection import Connection
 from db.runs.partitions import make_partitions_ahead
-from tests.db.line_of_time import MOMENTS, YEARS, assert_whole, make, rows
 from tests.db.recount import add_run, check, connect
+from tests.db.timeline import MOMENTS, YEARS, assert_whole, make, rows
 
 
 class Writers:

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from db.migrations.runner import apply_migrations
-from tests.cluster import Cluster, cluster
-from tests.conftest import signed_in
-from tests.serving import ROOT, serving
-from tests.work.conftest import eventually
+from tests.support.api import signed_in
+from tests.support.cluster import Cluster, cluster
+from tests.support.serving import ROOT, serving
+from tests.support.workers import eventually
 
 REFUSED = "password authentication failed"
 CALLS = {"query": "{ dashboard { today { calls } } }"}

@@ -14,9 +14,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from db.embedded import server as embedded
 from db.migrations.runner import apply_migrations
-from tests.conftest import Api, Store
-from tests.mutations.test_retry_job import RETRY_JOB
-from tests.test_loaders import STATEMENTS, WAITING, until
+from tests.api.mutations.test_retry_job import RETRY_JOB
+from tests.db.test_loaders import STATEMENTS, WAITING, until
+from tests.support.api import Api
+from tests.support.store import Store
 
 RUNS = "{ runLogs { edges { node { id requestPrompt } } totalCount { count } } }"
 BLOCKS = """

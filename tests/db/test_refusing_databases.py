@@ -12,9 +12,10 @@ from psycopg.conninfo import conninfo_to_dict
 from db.postgres.pool import Database
 from db.postgres.repeats import Repeats
 from resolvers.worker.maintenance import run_upkeep
-from tests.conftest import Api, Store
+from tests.api.mutations.test_retry_job import RETRY_JOB
 from tests.db.test_pool import iter_answers
-from tests.mutations.test_retry_job import RETRY_JOB
+from tests.support.api import Api
+from tests.support.store import Store
 
 REFUSALS = {
     "25006": ("READ_ONLY", "The database takes no changes now"),

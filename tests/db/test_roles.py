@@ -19,14 +19,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from db.postgres.pool import Database, PoolSettings
 from resolvers.worker.checks import check_store
 from resolvers.worker.maintenance import run_upkeep_once
-from tests.conftest import Api, Store, signed_in
-from tests.mutations.test_record_runs import record, report
-from tests.mutations.test_retry_job import RETRY_JOB
-from tests.serving import ROOT, serving
-from tests.work.conftest import AppServer, Workers, apps, eventually
-from tests.work.test_batches import confirm, finished
-
-__all__ = ["apps"]
+from tests.api.mutations.test_record_runs import record, report
+from tests.api.mutations.test_retry_job import RETRY_JOB
+from tests.support.api import Api, signed_in
+from tests.support.serving import ROOT, serving
+from tests.support.store import Store
+from tests.support.workers import AppServer, Workers, eventually
+from tests.worker.test_batches import confirm, finished
 
 DOCS = ROOT / "docs" / "roles.md"
 NEXT_MONTH = "'biz.ai_run_logs_' || to_char(current_date + interval '1 month', 'YYYY_MM')"

@@ -27,7 +27,7 @@ from tests.db.recount import (
     in_utc,
     write_at_random,
 )
-from tests.prepared import numbered
+from tests.support.prepared import numbered
 
 NORTH = Scope.of("north")
 QUARTER = timedelta(minutes=15)

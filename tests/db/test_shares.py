@@ -13,8 +13,9 @@ from db.postgres.errors import Unavailable
 from db.postgres.pool import Database, PoolSettings
 from db.postgres.shares import Shares
 from graph.settings.config import Settings
-from tests.conftest import Api, Store
-from tests.test_loaders import WAITING, until
+from tests.db.test_loaders import WAITING, until
+from tests.support.api import Api
+from tests.support.store import Store
 
 ALIASES = (
     "{" + " ".join(f"a{n}: runLogs(first: {n + 1}) {{ edges {{ node {{ id }} }} }}" for n in range(12)) + "}"

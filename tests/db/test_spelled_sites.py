@@ -14,9 +14,10 @@ from db.migrations import runner
 from db.migrations.runner import apply_migrations
 from db.postgres.pool import PoolSettings
 from resolvers.worker.checks import check_store
-from tests.conftest import Api, Store
+from tests.api.mutations.test_record_runs import record, report
 from tests.db.adopted import VARIANTS
-from tests.mutations.test_record_runs import record, report
+from tests.support.api import Api
+from tests.support.store import Store
 
 BUDGET = (
     "INSERT INTO runglass.budgets (site_id, period, hard_limit, time_zone, created_by, updated_by,"

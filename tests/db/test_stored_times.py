@@ -15,9 +15,10 @@ from psycopg import sql
 from db.migrations.runner import MigrationError, apply_migrations
 from resolvers.imports.load import import_run_logs
 from resolvers.imports.options import ImportOptions
-from tests.conftest import Api, Store
+from tests.api.mutations.test_record_runs import record, report
 from tests.db.test_odd_rows import ODD_TABLES
-from tests.mutations.test_record_runs import record, report
+from tests.support.api import Api
+from tests.support.store import Store
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 RUNS = """

@@ -13,9 +13,10 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import Api, Store
 from tests.http.test_cancel_in_postgres import send, wait_until_waiting
-from tests.serving import serving
+from tests.support.api import Api
+from tests.support.serving import serving
+from tests.support.store import Store
 
 POOL = 4
 CLIENTS = 4

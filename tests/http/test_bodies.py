@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from graph.http.bodies import BodyLimits
-from tests.conftest import Api
 from tests.http.server import build_app, code_of, send
 from tests.http.sockets import Connection, connected, status_by_urllib
-from tests.serving import Server, serving
+from tests.support.api import Api
+from tests.support.serving import Server, serving
 
 LARGE = 3_900_000
 JSON_BODY = {"content-type": "application/json"}

@@ -12,8 +12,9 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import Api, Store
-from tests.serving import serving
+from tests.support.api import Api
+from tests.support.serving import serving
+from tests.support.store import Store
 
 RETRY_JOB = 'mutation { retryJob(input: {jobId: "job_%d"}) { __typename } }'
 WAITING = """

@@ -10,7 +10,7 @@ import pytest
 
 from graph.app import create_app
 from graph.settings.config import Settings
-from tests.conftest import Api
+from tests.support.api import Api
 
 PATHS = (
     "/graphql/",

@@ -12,7 +12,7 @@ from resolvers.access.callers import Caller, Role
 from resolvers.access.idempotency import KeyedRequest, once
 from resolvers.errors import Conflict
 from resolvers.runs.alerts import set_alert_status
-from tests.conftest import Store
+from tests.support.store import Store
 
 REQUEST = KeyedRequest("k1", "ackAlert", b"input")
 
