@@ -27,6 +27,8 @@ _WORK = "the workers' own, who run the jobs of every site"
 
 # Every other text of db/ that names such a table, and why it may.
 ALLOWED = {
+    ("runs/run_logs.py", "_INSERT"): "a part of statements, which bring their {scope} along",
+    ("sql/audit_entries.py", "insert_audit_entry"): "writes what the caller has just done within its scope",
     ("budgets/reservations.py", "_MOVING"): "a part of statements, which brings its {scope} along",
     ("budgets/reservations.py", "_UNMOVED"): "a part of statements, which brings its {scope} along",
     (
@@ -40,7 +42,6 @@ ALLOWED = {
     ("access/api_keys.py", "FIND_KEY"): "finds out who calls, by a secret",
     ("access/api_keys.py", "MARK_KEYS_USED"): "by the ids of keys that have just been used",
     ("access/api_keys.py", "LIST_EVERY_API_KEY"): "for the command line, which holds the database itself",
-    ("access/audit_log.py", "INSERT_AUDIT_ENTRY"): "writes what the caller has just done within its scope",
     ("jobs/batch_retries.py", "_FAILED_JOBS"): "a part of statements, which brings its {scope} along",
     (
         "budgets/budget_events.py",
