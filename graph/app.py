@@ -10,6 +10,8 @@ from math import ceil
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,7 +20,7 @@ from db.loaders import LoadCancelled, Loaders
 from db.postgres.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
 from db.postgres.pool import Database
 from db.postgres.shares import Shares
-from graph.auth.authentication import RequestAuthenticator
+from graph.auth.authentication import RequestAuthenticator, root_path
 from graph.auth.sign_in import sign_in_routes
 from graph.context import Context
 from graph.errors import ApiError, ErrorCode, ErrorFormatter, sentence
@@ -72,6 +74,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
         ],
+        middleware=_middleware(settings),
         lifespan=_lifespan,
         exception_handlers={404: _not_found},
     )
@@ -82,6 +85,23 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app.state.database = database
     app.state.authentication = authenticator.authentication
     return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    origins = settings.origins
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            # Clients bring headers of their own, such as traceparent and apollographql-client-name.
+            allow_headers=["*"],
+            allow_credentials="*" not in origins,
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    ]
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -216,6 +236,6 @@ async def _readyz(request: Request) -> Response:
     return JSONResponse(body, 200 if reason is None else 503, headers={"cache-control": "no-store"})
 
 
-async def _not_found(_request: Request, _error: Exception) -> Response:
-    message = "There is nothing here; the API is at /graphql."
+async def _not_found(request: Request, _error: Exception) -> Response:
+    message = f"There is nothing here; the API is at {root_path(request)}{PATH}."
     return JSONResponse({"errors": [{"message": message, "extensions": {"code": "NOT_FOUND"}}]}, 404)

@@ -17,6 +17,12 @@ function fontsAsFiles() {
   };
   return {
     name: 'fonts-as-files',
+    // Style sheets lie beside the fonts.
+    generateBundle(_options, bundle) {
+      for (const file of Object.values(bundle)) {
+        if (file.fileName.endsWith('.css')) file.source = String(file.source).replaceAll('url(/graphql/assets/', 'url(');
+      }
+    },
     enforce: 'pre',
     transform(code, id) {
       return id.includes('graphiql/dist/style.css') ? { code: code.replace(DATA_FONT, write(this)), map: null } : null;
@@ -50,7 +56,8 @@ function packedBeside() {
 }
 
 export default defineConfig({
-  base: '/graphql/',
+  // Relative, so that the page works under any path; the server writes its own into index.html.
+  base: './',
   plugins: [fontsAsFiles(), editorStylesOnce(), packedBeside()],
   oxc: { jsx: { runtime: 'automatic' } },
   worker: { format: 'es' },

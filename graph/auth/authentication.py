@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ log = logging.getLogger(__name__)
 
 AUTHORIZATION = b"authorization"
 COOKIE = "runglass_session"
-SECURE_COOKIE = "__Host-runglass_session"
-"""Over https; browsers take a cookie of such a name only over https and from this very host."""
+HOST_COOKIE = "__Host-runglass_session"
+"""Over https; browsers take a cookie of such a name only over https, from this very host and for its root."""
+SECURE_COOKIE = "__Secure-runglass_session"
+"""Over https, under a path."""
 
 # One message for whatever is wrong, so that nobody learns which keys exist.
 REFUSED = "Sign in: send a valid key as 'Authorization: Bearer KEY'."
@@ -37,6 +40,7 @@ class RequestAuthenticator:
         self.authentication = authentication
         issuer = settings.issuer
         self._tokens = _verifier(issuer) if issuer else None
+        self._origins = settings.cookie_origins
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Who sends this request.
@@ -60,7 +64,7 @@ class RequestAuthenticator:
         secret = session_secret(connection)
         if secret is None:
             raise _unauthenticated()
-        if not is_own_page(connection):
+        if not is_own_page(connection, self._origins):
             raise ApiError(ErrorCode.FORBIDDEN, "A browser's session answers requests of its own pages only.")
         caller = await self.authentication.by_session(secret, address)
         if caller is None:
@@ -100,7 +104,14 @@ def is_secure(connection: HTTPConnection) -> bool:
 
 def cookie_name(connection: HTTPConnection) -> str:
     """The session cookie's name at this address."""
-    return SECURE_COOKIE if is_secure(connection) else COOKIE
+    if not is_secure(connection):
+        return COOKIE
+    return SECURE_COOKIE if root_path(connection) else HOST_COOKIE
+
+
+def root_path(connection: HTTPConnection) -> str:
+    """The path under which the outside sees this server; empty at the root of its host."""
+    return connection.scope.get("root_path", "")
 
 
 def session_secret(connection: HTTPConnection) -> str | None:
@@ -108,19 +119,21 @@ def session_secret(connection: HTTPConnection) -> str | None:
     return connection.cookies.get(cookie_name(connection))
 
 
-def is_own_page(connection: HTTPConnection) -> bool:
+def is_own_page(connection: HTTPConnection, allowed: Collection[str] = ()) -> bool:
     """Whether a browser says that the request comes from a page of this very address.
 
-    Cookies do not tell ports apart, so a page of any other server on this machine could send ours along.
-    A GET never counts: links and images send it.
+    Pages of `allowed` origins count as own ones where they are of the same site. Cookies do
+    not tell ports apart, so a page of any other server on this machine could send ours along. A GET never
+    counts: links and images send it.
     """
     if connection.scope.get("method", "GET") != "POST" and connection.scope["type"] != "websocket":
         return False
     headers: Headers = connection.headers
-    site = headers.get("sec-fetch-site")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if origin is not None and origin in allowed:
+        return site != "cross-site"
     if site is not None and site != "same-origin":
         return False
-    origin = headers.get("origin")
     if origin is None:
         return site is not None
     scheme = "https" if is_secure(connection) else "http"

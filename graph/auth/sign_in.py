@@ -9,7 +9,14 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from db.postgres.errors import StatementTimeout, Unavailable
-from graph.auth.authentication import address_of, cookie_name, is_own_page, is_secure, session_secret
+from graph.auth.authentication import (
+    address_of,
+    cookie_name,
+    is_own_page,
+    is_secure,
+    root_path,
+    session_secret,
+)
 from graph.settings.config import Settings
 from resolvers.access import sessions
 
@@ -37,7 +44,7 @@ def sign_in_routes(settings: Settings) -> list[BaseRoute]:
         return await _or_unavailable(_sign_in(request, settings))
 
     async def sign_out(request: Request) -> Response:
-        return await _or_unavailable(_sign_out(request))
+        return await _or_unavailable(_sign_out(request, settings))
 
     return [
         Route(SIGN_IN_PATH, sign_in, methods=["GET"]),
@@ -64,12 +71,12 @@ async def _sign_in(request: Request, settings: Settings) -> Response:
     )
     if secret is None:
         return PlainTextResponse(_WORTHLESS, 403, _HEADERS)
-    response = RedirectResponse(_HOME, 303, _HEADERS)
+    response = RedirectResponse(root_path(request) + _HOME, 303, _HEADERS)
     response.set_cookie(
         cookie_name(request),
         secret,
         max_age=settings.session_lifetime,
-        path="/",
+        path=root_path(request) or "/",
         secure=is_secure(request),
         httponly=True,
         samesite="strict",
@@ -77,17 +84,17 @@ async def _sign_in(request: Request, settings: Settings) -> Response:
     return response
 
 
-async def _sign_out(request: Request) -> Response:
-    if not is_own_page(request):
+async def _sign_out(request: Request, settings: Settings) -> Response:
+    if not is_own_page(request, settings.cookie_origins):
         return PlainTextResponse("Sign out from a page of this server.\n", 403, _HEADERS)
     secret = session_secret(request)
     if secret is not None:
         await sessions.sign_out(request.app.state.database, secret, address_of(request))
         request.app.state.authentication.forget()
-    response = RedirectResponse(_HOME, 303, _HEADERS)
+    response = RedirectResponse(root_path(request) + _HOME, 303, _HEADERS)
     response.delete_cookie(
         cookie_name(request),
-        path="/",
+        path=root_path(request) or "/",
         secure=is_secure(request),
         httponly=True,
         samesite="strict",

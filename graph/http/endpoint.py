@@ -18,6 +18,7 @@ from graph.documents.store import DocumentStore
 from graph.errors import ErrorCode, RequestRefused, refusal
 from graph.execution.engine import Engine, Result
 from graph.http.bodies import Bodies, BodyLimits
+from graph.http.compression import packed, takes_gzip
 from graph.http.disconnects import ClientGone, ClientWatch
 from graph.http.negotiation import MediaType, is_json, negotiate, prefers_html
 from graph.http.parameters import Parameters, parameters_of_body, parameters_of_url
@@ -58,6 +59,7 @@ class Head(NamedTuple):
     """The request headers that matter here."""
 
     accept: bytes | None = None
+    accept_encoding: bytes | None = None
     content_type: bytes | None = None
     content_encoding: bytes | None = None
     content_length: int | None = None
@@ -105,6 +107,8 @@ class GraphQLEndpoint(Generic[ContextT]):
         except ClientGone:
             log.debug("the client has gone")
             return None
+        if reply.may_be_packed and takes_gzip(head.accept_encoding):
+            reply = await packed(reply)
         await reply.send(send)
 
     async def _answer(self, method: str, head: Head, scope: Scope, receive: Receive) -> EncodedResponse:
@@ -127,10 +131,13 @@ class GraphQLEndpoint(Generic[ContextT]):
                 else:
                     parameters = parameters_of_url(scope["query_string"])
                 with ClientWatch(receive):
-                    result = await self._in_time(self._run(parameters, context, reads_only=method != "POST"))
+                    running = self._run(parameters, context, reads_only=method != "POST")
+                    result, changes = await self._in_time(running)
             finally:
                 context.close()
-            return self._responses.executed(result, media)
+            # A new key beside what the caller sent: from the size of such a packed text secrets can be
+            # guessed (BREACH), so that no mutation's answer is packed.
+            return self._responses.executed(result, media)._replace(may_be_packed=not changes)
         except ClientGone:
             raise
         except Exception as error:
@@ -149,7 +156,10 @@ class GraphQLEndpoint(Generic[ContextT]):
             message = f"The operation took longer than {seconds:g} s."
             raise refusal(ErrorCode.EXECUTION_TIMEOUT, message) from None
 
-    async def _run(self, parameters: Parameters, context: ContextT, *, reads_only: bool) -> Result:
+    async def _run(
+        self, parameters: Parameters, context: ContextT, *, reads_only: bool
+    ) -> tuple[Result, bool]:
+        """The result, and whether the operation is a mutation."""
         engine = self._engine
         query = self._documents.resolve(parameters.query, parameters.extensions, parameters.document_id)
         prepared = engine.prepare(
@@ -164,7 +174,7 @@ class GraphQLEndpoint(Generic[ContextT]):
                 "maximum": engine.limits.max_cost,
             }
             result["extensions"] = result.get("extensions", {}) | {"cost": cost}
-        return result
+        return result, prepared.operation_type is OperationType.MUTATION
 
     def _refused(
         self, refused: RequestRefused, method: str, media: MediaType, *, unread: bool
@@ -185,13 +195,15 @@ class GraphQLEndpoint(Generic[ContextT]):
 
 
 def _head(scope: Scope) -> Head:
-    accept = content_type = content_encoding = None
+    accept = accept_encoding = content_type = content_encoding = None
     content_length: int | None = None
     ends_unknown = False
     headers: Any = scope["headers"]
     for name, value in headers:
         if name == b"accept":
             accept = value if accept is None else accept + b"," + value
+        elif name == b"accept-encoding":
+            accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
         elif name == b"content-type":
             # A second type is a contradiction; joined they name no type that is known.
             content_type = value if content_type is None else content_type + b"," + value
@@ -201,4 +213,4 @@ def _head(scope: Scope) -> Head:
             content_length = int(value)
         elif name in (b"transfer-encoding", b"expect"):
             ends_unknown = True
-    return Head(accept, content_type, content_encoding, content_length, ends_unknown)
+    return Head(accept, accept_encoding, content_type, content_encoding, content_length, ends_unknown)

@@ -13,12 +13,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from graph.http.compression import takes_gzip
+
 DIST = Path(__file__).resolve().parents[2] / "web" / "dist"
 ASSETS_PATH = "/graphql/assets"
+BUILT_ASSETS = "./assets/"
+"""What the bundle's page calls that path; all others are relative to the file that names them."""
 
 NONCE_PLACEHOLDER = "{{style-nonce}}"
 ASSET_NAME = re.compile(r"(?=.{1,120}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.(js|css|svg|ttf|woff|woff2)")
-TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -56,11 +59,12 @@ NOT_BUILT = """<!doctype html>
 """
 
 
-def explorer_page(_request: Request, dist: Path = DIST) -> Response:
+def explorer_page(request: Request, dist: Path = DIST) -> Response:
     """The GraphiQL page, or when `dist` holds none a plain one that says how to build it; status 200."""
     nonce = secrets.token_urlsafe(16)
     try:
         page = (dist / "index.html").read_text(encoding="utf-8").replace(NONCE_PLACEHOLDER, nonce)
+        page = page.replace(BUILT_ASSETS, request.scope.get("root_path", "") + ASSETS_PATH + "/")
     except OSError:
         page = NOT_BUILT
     headers = _security_headers(f" 'nonce-{nonce}'") | {"Cache-Control": "no-store", "Vary": "Accept"}
@@ -87,7 +91,7 @@ def _asset(assets: Path, request: Request) -> Response:
         "Vary": "Accept-Encoding",
     }
     packed = f"{name}.gz"
-    if TAKES_GZIP.search(request.headers.get("accept-encoding", "")) and _is_own_file(assets, packed):
+    if takes_gzip(request.headers.get("accept-encoding", "").encode()) and _is_own_file(assets, packed):
         name, headers = packed, headers | {"Content-Encoding": "gzip"}
     return FileResponse(assets / name, headers=headers, media_type=MEDIA_TYPES[match[1]])
 

@@ -33,7 +33,7 @@ UNPROCESSABLE = (ErrorCode.GRAPHQL_VALIDATION_FAILED, ErrorCode.BAD_USER_INPUT)
 
 FIXED_HEADERS = (
     (b"cache-control", b"no-store"),
-    (b"vary", b"accept"),
+    (b"vary", b"accept, accept-encoding"),
     (b"x-content-type-options", b"nosniff"),
 )
 HEADERS = {
@@ -48,6 +48,7 @@ class EncodedResponse(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    may_be_packed: bool = False
 
     async def send(self, send: Send) -> None:
         """Send the answer."""

@@ -13,9 +13,11 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.supervisors import Multiprocess
 
 from db.postgres.pool import Database
+from graph.http.prefix import UnderPrefix
 from graph.http.uvicorn_adapter import ConnectionLimits, ServerConfig, protocol_options
 from graph.processes.banner import start_message
 from graph.processes.log_limits import FloodFilter
@@ -117,7 +119,11 @@ def load_app() -> ASGIApp:
         from graph.app import create_app
 
         settings = load_settings()
-        return Draining(create_app(settings), settings.drain_timeout)
+        # Starlette's and uvicorn's types of an application differ in names only.
+        app: Any = Draining(create_app(settings), settings.drain_timeout)
+        trusted = settings.trusted_proxies
+        behind_proxies: Any = ProxyHeadersMiddleware(app, trusted)
+        return UnderPrefix(behind_proxies, root_path=settings.root_path, trusted_proxies=trusted)
     finally:
         gc.freeze()
         gc.enable()
@@ -144,7 +150,8 @@ def server_config(settings: Settings, *, workers: int) -> ServerConfig:
         log_config=_logging(settings.log_level),
         access_log=False,
         server_header=False,
-        forwarded_allow_ips=settings.trusted_proxies,
+        # What proxies say is read by `load_app`.
+        proxy_headers=False,
         date_header=False,
         timeout_graceful_shutdown=settings.stop_timeout,
         timeout_worker_healthcheck=60,

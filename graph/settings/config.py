@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import ip_network
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Connections = Annotated[int, Field(ge=1, le=1000)]
+
+
+ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
+PREFIX = re.compile(r"(?=.{1,200}\Z)(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+"""What a path may be under which the server is seen: it goes into addresses, cookies and pages."""
 
 
 class SettingsError(Exception):
@@ -63,6 +69,16 @@ class Settings(BaseSettings):
         default="127.0.0.1",
         validation_alias=AliasChoices("RUNGLASS_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"),
         description="Addresses and networks whose X-Forwarded-For and -Proto count, with commas; * is all.",
+    )
+    root_path: str = Field(
+        default="",
+        description="The path under which a proxy serves this server, such as /ops; unset, X-Forwarded-Prefix"
+        " of trusted proxies counts.",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="Origins of other front ends, with commas, such as https://ops.example.com; * is each,"
+        " for keys and tokens only (docs/front-ends.md).",
     )
     time_zone: str = Field(default="UTC", description="The IANA zone of days and months.")
     stored_time_zone: str | None = Field(
@@ -305,6 +321,25 @@ class Settings(BaseSettings):
             ip_network(network.strip())
         return value
 
+    @field_validator("root_path")
+    @classmethod
+    def _known_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not PREFIX.fullmatch(value):
+            raise ValueError("is not a path such as /ops")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _known_origins(cls, value: str) -> str:
+        origins = _list_of(value)
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("names * beside other origins; * is each already, without cookies")
+        for origin in origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError("is not a list of origins such as https://ops.example.com, without a path")
+        return value
+
     @field_validator("budget_refusals")
     @classmethod
     def _known_refusals(cls, value: str) -> str:
@@ -373,6 +408,16 @@ class Settings(BaseSettings):
         )
 
     @property
+    def origins(self) -> frozenset[str]:
+        """The origins of other front ends; `*` is each."""
+        return frozenset(_list_of(self.allowed_origins))
+
+    @property
+    def cookie_origins(self) -> frozenset[str]:
+        """The origins whose pages may also use the session of a browser."""
+        return self.origins - {"*"}
+
+    @property
     def share_of_pool(self) -> int:
         """How many connections one caller may have at once."""
         return max(1, int(self.pool_max_size * self.caller_share))
@@ -423,6 +468,10 @@ class Settings(BaseSettings):
     def budget_limits(self) -> BudgetLimits:
         """The configured limits of tokens."""
         return BudgetLimits(self.daily_tokens, self.monthly_tokens)
+
+
+def _list_of(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _parse_rate(text: str) -> RateLimitItem:

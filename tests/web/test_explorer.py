@@ -76,7 +76,7 @@ def dist(tmp_path: Path) -> Path:
     return assets.parent
 
 
-def get(path: str, dist: Path, **headers: str) -> httpx.Response:
+def get(path: str, dist: Path, root_path: str = "", **headers: str) -> httpx.Response:
     async def page(request: Request) -> Response:
         return explorer_page(request, dist)
 
@@ -84,7 +84,7 @@ def get(path: str, dist: Path, **headers: str) -> httpx.Response:
 
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://runglass"
+            transport=httpx.ASGITransport(app, root_path=root_path), base_url="http://runglass"
         ) as client:
             return await client.get(path, headers={"Accept-Encoding": "identity"} | headers)
 
@@ -124,6 +124,9 @@ def test_built_page_names_only_its_own_files_and_nothing_inline() -> None:
     assert page.addresses
     assert {get(address, dist).status_code for address in page.addresses} == {200}
     assert all(address.startswith("/graphql/assets/") for address in page.addresses)
+    under = Markup(get("/ops/graphql", dist, "/ops").text)
+    assert under.addresses == [f"/ops{address}" for address in page.addresses]
+    assert {get(address, dist, "/ops").status_code for address in under.addresses} == {200}
 
 
 def test_built_files_carry_no_font_inline_and_run_no_text_as_code() -> None:
