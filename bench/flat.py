@@ -170,12 +170,14 @@ def beside(scope: Scope, today: datetime) -> dict[str, Statement]:
         "trend of 90 days": lambda c: c.read(rollups.usage_by_period(scope=scope, bounds=bounds)),
         "an estimate": lambda c: estimate_apps(c, scope, dict.fromkeys(apps, 100)),
         "run logs, first page": lambda c: list_run_logs(
-            c, scope=scope, wanted=RunLogFilter(), page=PageRequest()
+            c, scope=scope, filters=RunLogFilter(), page=PageRequest()
         ),
-        "alerts, first page": lambda c: list_alerts(c, scope=scope, wanted=AlertFilter(), page=PageRequest()),
+        "alerts, first page": lambda c: list_alerts(
+            c, scope=scope, filters=AlertFilter(), page=PageRequest()
+        ),
         **{
-            name: lambda c, w=wanted: list_run_logs(c, scope=scope, wanted=w, page=PageRequest())
-            for name, wanted in few.items()
+            name: lambda c, w=filters: list_run_logs(c, scope=scope, filters=w, page=PageRequest())
+            for name, filters in few.items()
         },
     }
 
@@ -191,7 +193,7 @@ async def deep_page(connection: Connection, scope: Scope) -> Statement:
     row = await cursor.fetchone()
     assert row is not None
     page = PageRequest(after=Key(*row))
-    return lambda c: list_run_logs(c, scope=scope, wanted=RunLogFilter(), page=page)
+    return lambda c: list_run_logs(c, scope=scope, filters=RunLogFilter(), page=page)
 
 
 async def statements(connection: Connection, today: datetime) -> dict[str, Statement]:

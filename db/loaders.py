@@ -293,19 +293,19 @@ class Loaders:
         keys: Sequence[CountKey],
     ) -> dict[CountKey, int]:
         # Every total of the API is counted equally far.
-        most = max(most for _, most in keys)
+        limit = max(limit for _, limit in keys)
         async with self._database.connection() as connection:
-            counts = await count(connection, [parent for parent, _ in keys], most)
-        return {(parent, most): min(counts.get(parent, 0), most) for parent, most in keys}
+            counts = await count(connection, [parent for parent, _ in keys], limit)
+        return {(parent, limit): min(counts.get(parent, 0), limit) for parent, limit in keys}
 
     async def _count_runs_of_jobs(
-        self, connection: Connection, job_ids: list[int], most: int
+        self, connection: Connection, job_ids: list[int], limit: int
     ) -> dict[int, int]:
-        return await count_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, most=most)
+        return await count_runs_of_jobs(connection, scope=self._scope, job_ids=job_ids, limit=limit)
 
     async def _count_jobs_of_parents(
-        self, column: ParentColumn, connection: Connection, parents: list[Any], most: int
+        self, column: ParentColumn, connection: Connection, parents: list[Any], limit: int
     ) -> dict[Any, int]:
         return await count_jobs_of_parents(
-            connection, scope=self._scope, column=column, parents=parents, most=most
+            connection, scope=self._scope, column=column, parents=parents, limit=limit
         )

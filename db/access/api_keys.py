@@ -67,9 +67,9 @@ INSERT_API_KEY = KeyStatement(
     f"""
     INSERT INTO runglass.api_keys
         (name, key_hash, key_prefix, role, sites, reads_texts, expires_at, created_by)
-    SELECT %(name)s, %(key_hash)s, %(key_prefix)s, %(role)s, wanted.sites, %(reads_texts)s, %(expires_at)s,
+    SELECT %(name)s, %(key_hash)s, %(key_prefix)s, %(role)s, new.sites, %(reads_texts)s, %(expires_at)s,
         %(created_by)s
-    FROM (SELECT %(sites)s::text[] AS sites) AS wanted
+    FROM (SELECT %(sites)s::text[] AS sites) AS new
     WHERE {{scope}}
     RETURNING {API_KEY_COLUMNS}"""
 )
@@ -90,7 +90,7 @@ REVOKE_API_KEY = KeyStatement(
 )
 
 COUNT_API_KEYS = KeyStatement(
-    "SELECT count(*) FROM (SELECT FROM runglass.api_keys WHERE {scope} LIMIT %(most)s) AS matching"
+    "SELECT count(*) FROM (SELECT FROM runglass.api_keys WHERE {scope} LIMIT %(limit)s) AS matching"
 )
 
 LIST_EVERY_API_KEY: LiteralString = f"SELECT {API_KEY_COLUMNS} FROM runglass.api_keys ORDER BY id"
@@ -154,9 +154,9 @@ async def list_every_api_key(connection: Connection) -> list[ApiKeyRow]:
     return await fetch_plain(connection, ApiKeyRow, LIST_EVERY_API_KEY)
 
 
-async def count_api_keys(connection: Connection, *, scope: Scope, most: int) -> int:
-    """How many keys the scope may see, counted no further than `most`."""
-    return await fetch_count(connection, COUNT_API_KEYS, scope, {"most": most})
+async def count_api_keys(connection: Connection, *, scope: Scope, limit: int) -> int:
+    """How many keys the scope may see, counted no further than `limit`."""
+    return await fetch_count(connection, COUNT_API_KEYS, scope, {"limit": limit})
 
 
 async def lock_api_key(connection: Connection, *, scope: Scope, key_id: int) -> ApiKeyRow | None:

@@ -107,11 +107,11 @@ async def get_audit_entries(
 
 
 async def list_audit_log(
-    connection: Connection, *, scope: Scope, wanted: AuditFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: AuditFilter, page: PageRequest
 ) -> Page[AuditRow]:
     """One page of the entries that match."""
-    ends, wanted = within(page, wanted)
-    conditions, values = present(wanted, _FRAGMENTS)
+    ends, filters = within(page, filters)
+    conditions, values = present(filters, _FRAGMENTS)
     keys, order, key_values = keyset(ends)
     statement = SiteStatement(
         f"SELECT {AUDIT_COLUMNS} FROM runglass.audit_log WHERE {{scope}}{conditions}{keys}{order}"
@@ -119,11 +119,11 @@ async def list_audit_log(
     return page_of(page, await fetch_all(connection, AuditRow, statement, scope, values | key_values))
 
 
-async def count_audit_log(connection: Connection, *, scope: Scope, wanted: AuditFilter, most: int) -> int:
-    """How many entries match, counted no further than `most`."""
-    conditions, values = present(wanted, _FRAGMENTS)
+async def count_audit_log(connection: Connection, *, scope: Scope, filters: AuditFilter, limit: int) -> int:
+    """How many entries match, counted no further than `limit`."""
+    conditions, values = present(filters, _FRAGMENTS)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM runglass.audit_log"
-        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {{scope}}{conditions} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    return await fetch_count(connection, statement, scope, values | {"limit": limit})

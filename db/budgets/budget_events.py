@@ -85,9 +85,9 @@ async def list_events(connection: Connection, *, scope: Scope, page: PageRequest
     return page_of(page, await fetch_all(connection, BudgetEventRow, statement, scope, values))
 
 
-async def count_events(connection: Connection, *, scope: Scope, most: int) -> int:
-    """How many events there are, counted no further than `most`."""
+async def count_events(connection: Connection, *, scope: Scope, limit: int) -> int:
+    """How many events there are, counted no further than `limit`."""
     statement = SiteStatement(
-        "SELECT count(*) FROM (SELECT FROM runglass.budget_events WHERE {scope} LIMIT %(most)s) AS matching"
+        "SELECT count(*) FROM (SELECT FROM runglass.budget_events WHERE {scope} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, {"most": most})
+    return await fetch_count(connection, statement, scope, {"limit": limit})

@@ -84,15 +84,15 @@ SET_BUDGET = SiteStatement(
     INSERT INTO runglass.budgets AS old (
         site_id, app_type, period, soft_limit, hard_limit, time_zone, created_by, updated_by
     )
-    SELECT wanted.site_id, %(app_type)s, %(period)s, %(soft_limit)s, %(hard_limit)s, %(time_zone)s, %(actor)s,
+    SELECT new.site_id, %(app_type)s, %(period)s, %(soft_limit)s, %(hard_limit)s, %(time_zone)s, %(actor)s,
         %(actor)s
-    FROM (SELECT %(site_id)s::text AS site_id) AS wanted
+    FROM (SELECT %(site_id)s::text AS site_id) AS new
     WHERE {{scope}}
     ON CONFLICT ((coalesce(site_id, '')), (coalesce(app_type, '')), period) DO UPDATE SET
         soft_limit = excluded.soft_limit, hard_limit = excluded.hard_limit, time_zone = excluded.time_zone,
         updated_by = excluded.updated_by, updated_at = now()
     RETURNING {BUDGET_COLUMNS}""",
-    column="wanted.site_id",
+    column="new.site_id",
 )
 
 DELETE_BUDGET = SiteStatement("DELETE FROM runglass.budgets WHERE id = %(id)s AND {scope}")
@@ -126,12 +126,12 @@ async def list_budgets(connection: Connection, *, scope: Scope, page: PageReques
     return page_of(page, await fetch_all(connection, BudgetRow, statement, scope, values))
 
 
-async def count_budgets(connection: Connection, *, scope: Scope, most: int) -> int:
-    """How many budgets there are, counted no further than `most`."""
+async def count_budgets(connection: Connection, *, scope: Scope, limit: int) -> int:
+    """How many budgets there are, counted no further than `limit`."""
     statement = SiteStatement(
-        "SELECT count(*) FROM (SELECT FROM runglass.budgets WHERE {scope} LIMIT %(most)s) AS matching"
+        "SELECT count(*) FROM (SELECT FROM runglass.budgets WHERE {scope} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, {"most": most})
+    return await fetch_count(connection, statement, scope, {"limit": limit})
 
 
 def budgets_of_sites(*, scope: Scope) -> Read[list[BudgetRow]]:

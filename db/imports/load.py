@@ -224,9 +224,9 @@ class RunLogImport:
         cursor = self._connection.execute(self._sql.first_rows, (limit,))
         return [column.name for column in cursor.description or ()], cursor.fetchall()
 
-    def ensure_months(self, most: int) -> None:
+    def ensure_months(self, limit: int) -> None:
         """Make and commit the partitions of the rows' newest months where they are missing."""
-        months = [row[0] for row in self._connection.execute(self._sql.months, (most,)).fetchall()]
+        months = [row[0] for row in self._connection.execute(self._sql.months, (limit,)).fetchall()]
         if not self._connection.execute(MISSING_MONTHS, (months,)).fetchall():
             return
         for attempt in range(_LOCK_TRIES):

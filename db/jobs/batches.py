@@ -91,12 +91,12 @@ INSERT_BATCH = SiteStatement(
         site_id, app_types, member_ids, estimated_calls, estimated_tokens, app_estimates, created_by,
         expires_at
     )
-    SELECT wanted.site_id, %(app_types)s::text[], %(member_ids)s::text[], %(estimated_calls)s,
+    SELECT new.site_id, %(app_types)s::text[], %(member_ids)s::text[], %(estimated_calls)s,
         %(estimated_tokens)s, %(app_estimates)s, %(created_by)s, now() + %(lifetime)s * interval '1 second'
-    FROM (SELECT %(site_id)s::text AS site_id) AS wanted
+    FROM (SELECT %(site_id)s::text AS site_id) AS new
     WHERE {{scope}}
     RETURNING {BATCH_COLUMNS}""",
-    column="wanted.site_id",
+    column="new.site_id",
 )
 
 CONFIRM_BATCH = SiteStatement(
@@ -197,22 +197,22 @@ _STATUS_CONDITIONS: dict[str, LiteralString] = {
 }
 
 
-def _conditions(wanted: BatchFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(wanted, _FRAGMENTS)
-    if wanted.statuses is not None:
+def _conditions(filters: BatchFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(filters, _FRAGMENTS)
+    if filters.statuses is not None:
         alternatives: list[LiteralString] = [
-            condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.statuses
+            condition for word, condition in _STATUS_CONDITIONS.items() if word in filters.statuses
         ]
         sql += " AND (" + " OR ".join(alternatives or ["FALSE"]) + ")"
     return sql, values
 
 
 async def list_batches(
-    connection: Connection, *, scope: Scope, wanted: BatchFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: BatchFilter, page: PageRequest
 ) -> Page[BatchRow]:
     """One page of the batches that match."""
-    ends, wanted = within(page, wanted, LEAST_UUID)
-    conditions, values = _conditions(wanted)
+    ends, filters = within(page, filters, LEAST_UUID)
+    conditions, values = _conditions(filters)
     keys, order, key_values = keyset(ends)
     statement = SiteStatement(
         f"SELECT {BATCH_COLUMNS} FROM runglass.batches WHERE {{scope}}{conditions}{keys}{order}"
@@ -220,14 +220,14 @@ async def list_batches(
     return page_of(page, await fetch_all(connection, BatchRow, statement, scope, values | key_values))
 
 
-async def count_batches(connection: Connection, *, scope: Scope, wanted: BatchFilter, most: int) -> int:
-    """How many batches match, counted no further than `most`."""
-    conditions, values = _conditions(wanted)
+async def count_batches(connection: Connection, *, scope: Scope, filters: BatchFilter, limit: int) -> int:
+    """How many batches match, counted no further than `limit`."""
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM runglass.batches"
-        f" WHERE {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {{scope}}{conditions} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    return await fetch_count(connection, statement, scope, values | {"limit": limit})
 
 
 async def count_batch_jobs(

@@ -131,13 +131,13 @@ INSERT_RETRIES = SiteStatement(
         job.id, 1 + greatest(coalesce(attempt, 1), (
             SELECT max(retry.attempt) FROM biz.ai_trigger_jobs AS retry
             WHERE retry.retry_of_id = job.id AND retry.site_id = job.site_id
-        )), now(), wanted.tokens, nullif(wanted.chain_start, 0), wanted.input_run_id
-    FROM jsonb_to_recordset(%(wanted)s) AS wanted(
+        )), now(), request.tokens, nullif(request.chain_start, 0), request.input_run_id
+    FROM jsonb_to_recordset(%(requests)s) AS request(
         place integer, job_id bigint, tokens jsonb, chain_start integer, input_run_id bigint
     )
-    JOIN biz.ai_trigger_jobs AS job ON job.id = wanted.job_id
+    JOIN biz.ai_trigger_jobs AS job ON job.id = request.job_id
     WHERE {{scope}}
-    ORDER BY wanted.place
+    ORDER BY request.place
     RETURNING {JOB_COLUMNS}""",
     column="job.site_id",
 )
@@ -216,18 +216,18 @@ _FRAGMENTS: dict[str, LiteralString] = {
 }
 
 
-def _conditions(wanted: TriggerJobFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(wanted, _FRAGMENTS)
-    return status_among(wanted.statuses, _STATUS_WORDS) + sql, values
+def _conditions(filters: TriggerJobFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(filters, _FRAGMENTS)
+    return status_among(filters.statuses, _STATUS_WORDS) + sql, values
 
 
 async def list_trigger_jobs(
-    connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: TriggerJobFilter, page: PageRequest
 ) -> Page[TriggerJobRow]:
     """One page of the jobs that match."""
-    scope, wanted = scope.matching("ai_trigger_jobs", wanted)
-    ends, wanted = within(page, wanted)
-    conditions, values = _conditions(wanted)
+    scope, filters = scope.matching("ai_trigger_jobs", filters)
+    ends, filters = within(page, filters)
+    conditions, values = _conditions(filters)
     keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {JOB_COLUMNS} FROM biz.ai_trigger_jobs WHERE {{scope}}{conditions}{keys}{order}"
@@ -236,16 +236,16 @@ async def list_trigger_jobs(
 
 
 async def count_trigger_jobs(
-    connection: Connection, *, scope: Scope, wanted: TriggerJobFilter, most: int, dated: bool = True
+    connection: Connection, *, scope: Scope, filters: TriggerJobFilter, limit: int, dated: bool = True
 ) -> int:
-    """How many jobs match, counted no further than `most`; without `dated` those that no page shows."""
-    scope, wanted = scope.matching("ai_trigger_jobs", wanted)
-    conditions, values = _conditions(wanted)
+    """How many jobs match, counted no further than `limit`; without `dated` those that no page shows."""
+    scope, filters = scope.matching("ai_trigger_jobs", filters)
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_trigger_jobs"
-        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    return await fetch_count(connection, statement, scope, values | {"limit": limit})
 
 
 async def count_skipped_duplicates(
@@ -292,20 +292,20 @@ async def count_jobs_of_parents(
     scope: Scope,
     column: ParentColumn,
     parents: Sequence[int] | Sequence[UUID],
-    most: int,
+    limit: int,
 ) -> dict[Any, int]:
-    """For each parent (a retried job, or a batch), how many jobs it has, counted no further than `most`."""
+    """For each parent (a retried job, or a batch), how many jobs it has, counted no further than `limit`."""
     statement = SiteStatement(
         f"""
         SELECT parent.key, (
             SELECT count(*) FROM (
                 SELECT FROM biz.ai_trigger_jobs
-                WHERE {column} = parent.key AND {DATED} AND {{scope}} LIMIT %(most)s
+                WHERE {column} = parent.key AND {DATED} AND {{scope}} LIMIT %(limit)s
             ) AS job
         )
         FROM unnest(%(parents)s::{_PARENT_TYPES[column]}[]) AS parent(key)"""
     )
-    values = {"parents": list(parents), "most": most}
+    values = {"parents": list(parents), "limit": limit}
     return {
         row.parent: row.children for row in await fetch_all(connection, ChildCount, statement, scope, values)
     }
@@ -331,11 +331,11 @@ async def list_unfinished_retries(connection: Connection, *, scope: Scope, ids: 
 
 
 async def insert_retries(
-    connection: Connection, *, scope: Scope, wanted: Sequence[RetryRequest]
+    connection: Connection, *, scope: Scope, requests: Sequence[RetryRequest]
 ) -> list[TriggerJobRow]:
     """Add pending, forced copies of jobs that point back to them, one attempt further, in this order."""
-    rows = [{"place": place, **request._asdict()} for place, request in enumerate(wanted)]
-    return await fetch_all(connection, TriggerJobRow, INSERT_RETRIES, scope, {"wanted": Jsonb(rows)})
+    rows = [{"place": place, **request._asdict()} for place, request in enumerate(requests)]
+    return await fetch_all(connection, TriggerJobRow, INSERT_RETRIES, scope, {"requests": Jsonb(rows)})
 
 
 async def cancel_pending_jobs(

@@ -134,11 +134,11 @@ async def apply_migrations(
             ) from error
 
 
-async def _check_zone(connection: psycopg.AsyncConnection, wanted: str | None) -> None:
+async def _check_zone(connection: psycopg.AsyncConnection, requested: str | None) -> None:
     stored = await read_stored_zone(connection)
-    if wanted and stored and stored.key not in (wanted, "UTC"):
+    if requested and stored and stored.key not in (requested, "UTC"):
         raise MigrationError(
-            f"RUNGLASS_STORED_TIME_ZONE says {wanted}, but the tables were adopted with times in"
+            f"RUNGLASS_STORED_TIME_ZONE says {requested}, but the tables were adopted with times in"
             f" {stored.key}; docs/adoption.md says how to change that"
         )
 
@@ -149,12 +149,12 @@ async def _refuse_columns(connection: psycopg.AsyncConnection) -> None:
         raise MigrationError(f"these tables cannot be adopted: {'; '.join(problems)}")
 
 
-async def _choose_zone(connection: psycopg.AsyncConnection, wanted: str | None, tell: Tell) -> None:
+async def _choose_zone(connection: psycopg.AsyncConnection, requested: str | None, tell: Tell) -> None:
     """Say in which zone a database's times without one are, for the migration that keeps it."""
     if await read_stored_zone(connection) is not None:
         return
     try:
-        zone, columns = await choose_zone(connection, wanted)
+        zone, columns = await choose_zone(connection, requested)
     except UnknownZone as error:
         raise MigrationError(str(error)) from error
     await connection.execute("SELECT set_config('runglass.stored_time_zone', %s, false)", (zone,))

@@ -127,24 +127,24 @@ RECENT_ALERTS = SiteStatement(
 _FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type", "app_type"), **CREATED_RANGE}
 
 
-def _conditions(wanted: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(wanted, _FRAGMENTS)
-    if wanted.alert_statuses is None:
+def _conditions(filters: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(filters, _FRAGMENTS)
+    if filters.alert_statuses is None:
         return sql, values
     alternatives: list[LiteralString] = [
-        condition for word, condition in _STATUS_CONDITIONS.items() if word in wanted.alert_statuses
+        condition for word, condition in _STATUS_CONDITIONS.items() if word in filters.alert_statuses
     ]
     chosen: LiteralString = " OR ".join(alternatives) if alternatives else "FALSE"
     return f" AND ({chosen})" + sql, values
 
 
 async def list_alerts(
-    connection: Connection, *, scope: Scope, wanted: AlertFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: AlertFilter, page: PageRequest
 ) -> Page[AlertRow]:
     """One page of the alerts that match."""
-    scope, wanted = scope.matching("ai_run_logs", wanted)
-    ends, wanted = within(page, wanted)
-    conditions, values = _conditions(wanted)
+    scope, filters = scope.matching("ai_run_logs", filters)
+    ends, filters = within(page, filters)
+    conditions, values = _conditions(filters)
     keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs"
@@ -154,16 +154,16 @@ async def list_alerts(
 
 
 async def count_alerts(
-    connection: Connection, *, scope: Scope, wanted: AlertFilter, most: int, dated: bool = True
+    connection: Connection, *, scope: Scope, filters: AlertFilter, limit: int, dated: bool = True
 ) -> int:
-    """How many alerts match, counted no further than `most`; without `dated` those that no page shows."""
-    scope, wanted = scope.matching("ai_run_logs", wanted)
-    conditions, values = _conditions(wanted)
+    """How many alerts match, counted no further than `limit`; without `dated` those that no page shows."""
+    scope, filters = scope.matching("ai_run_logs", filters)
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_run_logs"
-        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {_IS_ALERT} AND {has_place(dated)} AND {{scope}}{conditions} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    return await fetch_count(connection, statement, scope, values | {"limit": limit})
 
 
 def recent_alerts(*, scope: Scope) -> Read[list[AlertRow]]:

@@ -69,18 +69,18 @@ _FRAGMENTS: dict[str, LiteralString] = {
 }
 
 
-def _conditions(wanted: CacheFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(wanted, _FRAGMENTS)
-    return status_among(wanted.statuses, _STATUS_WORDS) + sql, values
+def _conditions(filters: CacheFilter) -> tuple[LiteralString, dict[str, Any]]:
+    sql, values = present(filters, _FRAGMENTS)
+    return status_among(filters.statuses, _STATUS_WORDS) + sql, values
 
 
 async def list_cache_entries(
-    connection: Connection, *, scope: Scope, wanted: CacheFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: CacheFilter, page: PageRequest
 ) -> Page[CacheEntryRow]:
     """One page of the entries that match."""
-    scope, wanted = scope.matching("ai_cache", wanted)
-    ends, wanted = within(page, wanted)
-    conditions, values = _conditions(wanted)
+    scope, filters = scope.matching("ai_cache", filters)
+    ends, filters = within(page, filters)
+    conditions, values = _conditions(filters)
     keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {CACHE_COLUMNS} FROM biz.ai_cache WHERE {{scope}}{conditions}{keys}{order}"
@@ -89,32 +89,32 @@ async def list_cache_entries(
 
 
 async def count_cache_entries(
-    connection: Connection, *, scope: Scope, wanted: CacheFilter, most: int, dated: bool = True
+    connection: Connection, *, scope: Scope, filters: CacheFilter, limit: int, dated: bool = True
 ) -> int:
-    """How many entries match, counted no further than `most`; without `dated` those that no page shows."""
-    scope, wanted = scope.matching("ai_cache", wanted)
-    conditions, values = _conditions(wanted)
+    """How many entries match, counted no further than `limit`; without `dated` those that no page shows."""
+    scope, filters = scope.matching("ai_cache", filters)
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM biz.ai_cache"
-        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(most)s) AS matching"
+        f" WHERE {has_place(dated)} AND {{scope}}{conditions} LIMIT %(limit)s) AS matching"
     )
-    return await fetch_count(connection, statement, scope, values | {"most": most})
+    return await fetch_count(connection, statement, scope, values | {"limit": limit})
 
 
-async def count_valid_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
+async def count_valid_entries(connection: Connection, *, scope: Scope, filters: CacheFilter) -> int:
     """How many matching entries are still valid: what an invalidation would change."""
-    scope, wanted = scope.matching("ai_cache", wanted)
-    conditions, values = _conditions(wanted)
+    scope, filters = scope.matching("ai_cache", filters)
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         f"SELECT count(*) FROM biz.ai_cache WHERE status = 'valid' AND {{scope}}{conditions}"
     )
     return await fetch_count(connection, statement, scope, values)
 
 
-async def invalidate_entries(connection: Connection, *, scope: Scope, wanted: CacheFilter) -> int:
+async def invalidate_entries(connection: Connection, *, scope: Scope, filters: CacheFilter) -> int:
     """Mark the matching valid entries as invalidated; gives how many were changed."""
-    scope, wanted = scope.matching("ai_cache", wanted)
-    conditions, values = _conditions(wanted)
+    scope, filters = scope.matching("ai_cache", filters)
+    conditions, values = _conditions(filters)
     statement = SiteStatement(
         f"UPDATE biz.ai_cache SET status = 'invalidated' WHERE status = 'valid' AND {{scope}}{conditions}"
     )

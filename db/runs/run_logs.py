@@ -140,7 +140,8 @@ COUNT_RUNS_OF_JOBS = SiteStatement(
     f"""
     SELECT job.id, (
         SELECT count(*) FROM (
-            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {DATED} AND {{scope}} LIMIT %(most)s
+            SELECT FROM biz.ai_run_logs WHERE trigger_job_id = job.id AND {DATED} AND {{scope}}
+            LIMIT %(limit)s
         ) AS run
     )
     FROM unnest(%(parents)s::bigint[]) AS job(id)"""
@@ -343,40 +344,40 @@ class _Search(NamedTuple):
 _EVERYWHERE = _Search()
 
 
-async def _search(connection: Connection, scope: Scope, wanted: RunLogFilter) -> _Search:
-    sql, values = present(wanted, _FRAGMENTS)
-    if wanted.error_contains is not None:
-        values["error_contains"] = containing(wanted.error_contains)
-    conditions = status_among(wanted.statuses, _STATUS_WORDS) + sql
+async def _search(connection: Connection, scope: Scope, filters: RunLogFilter) -> _Search:
+    sql, values = present(filters, _FRAGMENTS)
+    if filters.error_contains is not None:
+        values["error_contains"] = containing(filters.error_contains)
+    conditions = status_among(filters.statuses, _STATUS_WORDS) + sql
     found = await runs_in_range(connection, scope, values)
     few = found.source if found else None
     return _Search(
         conditions,
         values,
         few,
-        custom_plan=few is None and _has_rival_indexes(scope, wanted),
-        counted=found.counted if found and wanted.statuses is None and is_one_range(values) else None,
+        custom_plan=few is None and _has_rival_indexes(scope, filters),
+        counted=found.counted if found and filters.statuses is None and is_one_range(values) else None,
     )
 
 
-def _has_rival_indexes(scope: Scope, wanted: RunLogFilter) -> bool:
+def _has_rival_indexes(scope: Scope, filters: RunLogFilter) -> bool:
     """Whether the values decide which of several indexes has the fewest rows to read."""
-    if wanted.member_id is not None or wanted.session_id is not None:
+    if filters.member_id is not None or filters.session_id is not None:
         # There are so many of either that theirs is the best one, whatever else is given.
         return False
-    named = (wanted.trigger_type is not None) + (wanted.model is not None)
+    named = (filters.trigger_type is not None) + (filters.model is not None)
     # Site and app together have an index of their own, and so have the alerts of either.
-    others = (scope.sites is not None or wanted.app_type is not None) + (wanted.statuses is not None)
+    others = (scope.sites is not None or filters.app_type is not None) + (filters.statuses is not None)
     return named > 0 and named + others > 1
 
 
 async def list_run_logs(
-    connection: Connection, *, scope: Scope, wanted: RunLogFilter, page: PageRequest
+    connection: Connection, *, scope: Scope, filters: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
-    scope, wanted = scope.matching("ai_run_logs", wanted)
-    ends, wanted = within(page, wanted)
-    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
+    scope, filters = scope.matching("ai_run_logs", filters)
+    ends, filters = within(page, filters)
+    search = _EVERYWHERE if filters is EVERY_RUN else await _search(connection, scope, filters)
     keys, order, key_values = keyset(ends, of_adopted=True)
     statement = SiteStatement(
         f"SELECT {RUN_LOG_COLUMNS} FROM {search.few or 'biz.ai_run_logs'}"
@@ -388,18 +389,18 @@ async def list_run_logs(
 
 
 async def count_run_logs(
-    connection: Connection, *, scope: Scope, wanted: RunLogFilter, most: int, dated: bool = True
+    connection: Connection, *, scope: Scope, filters: RunLogFilter, limit: int, dated: bool = True
 ) -> int:
-    """How many runs match, counted no further than `most`; without `dated` those that no page shows."""
-    scope, wanted = scope.matching("ai_run_logs", wanted)
-    search = _EVERYWHERE if wanted is EVERY_RUN else await _search(connection, scope, wanted)
-    if dated and search.counted is not None and most <= FEW + 1:
-        return min(search.counted, most)
+    """How many runs match, counted no further than `limit`; without `dated` those that no page shows."""
+    scope, filters = scope.matching("ai_run_logs", filters)
+    search = _EVERYWHERE if filters is EVERY_RUN else await _search(connection, scope, filters)
+    if dated and search.counted is not None and limit <= FEW + 1:
+        return min(search.counted, limit)
     statement = SiteStatement(
         f"SELECT count(*) FROM (SELECT FROM {search.few or 'biz.ai_run_logs'}"
-        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(most)s) AS r"
+        f" WHERE {has_place(dated)} AND {{scope}}{search.conditions} LIMIT %(limit)s) AS r"
     )
-    values = search.values | {"most": most}
+    values = search.values | {"limit": limit}
     return await fetch_count(connection, statement, scope, values, custom_plan=search.custom_plan)
 
 
@@ -436,10 +437,10 @@ async def list_runs_of_jobs(
 
 
 async def count_runs_of_jobs(
-    connection: Connection, *, scope: Scope, job_ids: Sequence[int], most: int
+    connection: Connection, *, scope: Scope, job_ids: Sequence[int], limit: int
 ) -> dict[int, int]:
-    """For each job, how many runs it started, counted no further than `most`."""
-    values = {"parents": list(job_ids), "most": most}
+    """For each job, how many runs it started, counted no further than `limit`."""
+    values = {"parents": list(job_ids), "limit": limit}
     rows = await fetch_all(connection, ChildCount, COUNT_RUNS_OF_JOBS, scope, values)
     return {row.parent: row.children for row in rows}
 

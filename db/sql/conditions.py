@@ -37,12 +37,12 @@ def equal(column: LiteralString, value: LiteralString) -> LiteralString:
     return f"{column} = %({value})s AND {column} >= %({value})s"
 
 
-def present(wanted: object, fragments: Mapping[str, LiteralString]) -> tuple[LiteralString, dict[str, Any]]:
-    """The fragments whose attribute of `wanted` is not None, each led by AND, and their values."""
+def present(filters: object, fragments: Mapping[str, LiteralString]) -> tuple[LiteralString, dict[str, Any]]:
+    """The fragments whose attribute of `filters` is not None, each led by AND, and their values."""
     sql: LiteralString = ""
     values: dict[str, Any] = {}
     for name, fragment in fragments.items():
-        value = getattr(wanted, name)
+        value = getattr(filters, name)
         if value is not None:
             sql += " AND " + fragment
             values[name] = value

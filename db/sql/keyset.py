@@ -96,21 +96,21 @@ FilterType = TypeVar("FilterType", bound=_Created)
 
 
 def within(
-    request: PageRequest, wanted: FilterType, least_id: int | str = LEAST_ID
+    request: PageRequest, filters: FilterType, least_id: int | str = LEAST_ID
 ) -> tuple[PageRequest, FilterType]:
     """The page and the filter of a list, with the filter's range of time as keys of the page.
 
     `least_id` is less than any id. The result is for `keyset`; `page_of` takes the page that was asked for.
     """
-    if wanted.created_from is None and wanted.created_to is None:
-        return request, wanted
+    if filters.created_from is None and filters.created_to is None:
+        return request, filters
     newest, oldest = _keys(request)
-    if wanted.created_to is not None:
-        newest = _inner(_NEWEST, newest, Key(wanted.created_to, least_id))
-    if wanted.created_from is not None:
-        oldest = _inner(_OLDEST, oldest, Key(wanted.created_from, least_id))
+    if filters.created_to is not None:
+        newest = _inner(_NEWEST, newest, Key(filters.created_to, least_id))
+    if filters.created_from is not None:
+        oldest = _inner(_OLDEST, oldest, Key(filters.created_from, least_id))
     after, before = (newest, oldest) if request.newest_first else (oldest, newest)
-    rest = cast(FilterType, replace(cast(Any, wanted), created_from=None, created_to=None))
+    rest = cast(FilterType, replace(cast(Any, filters), created_from=None, created_to=None))
     return request._replace(after=after, before=before), rest
 
 

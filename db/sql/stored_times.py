@@ -32,16 +32,16 @@ class UnknownZone(Exception):
     """The database's own zone has no name that others know."""
 
 
-async def choose_zone(connection: AsyncConnection[Any], wanted: str | None) -> tuple[str, str | None]:
+async def choose_zone(connection: AsyncConnection[Any], requested: str | None) -> tuple[str, str | None]:
     """The zone in which tables that are to be adopted hold times, and the columns that need one, if any.
 
-    `wanted` is what the operator says; otherwise it is the database's own. Raises UnknownZone.
+    `requested` is what the operator says; otherwise it is the database's own. Raises UnknownZone.
     """
     cursor = await connection.execute(_UNZONED)
     columns, own = await cursor.fetchone() or (None, UTC_NAME)
     if columns is None:
         return UTC_NAME, None
-    zone = wanted or own
+    zone = requested or own
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):

@@ -104,12 +104,12 @@ async def list_prices(connection: Connection, *, model: str | None, page: PageRe
     return page_of(page, await fetch_plain(connection, ModelPriceRow, statement, values | {"model": model}))
 
 
-async def count_prices(connection: Connection, *, model: str | None, most: int) -> int:
-    """How many prices there are, counted no further than `most`."""
+async def count_prices(connection: Connection, *, model: str | None, limit: int) -> int:
+    """How many prices there are, counted no further than `limit`."""
     condition: LiteralString = "TRUE" if model is None else "model = %(model)s"
     cursor = await connection.execute(
-        f"SELECT count(*) FROM (SELECT FROM runglass.model_prices WHERE {condition} LIMIT %(most)s) AS p",
-        {"model": model, "most": most},
+        f"SELECT count(*) FROM (SELECT FROM runglass.model_prices WHERE {condition} LIMIT %(limit)s) AS p",
+        {"model": model, "limit": limit},
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

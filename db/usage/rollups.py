@@ -244,15 +244,15 @@ def latency_percentiles(
     return Read(SUM_LATENCY_BINS.sql(scope), ranges((start, end), scope), tuple, finish)
 
 
-async def fold(conn: psycopg.AsyncConnection, *, most: int = 100_000, wait: bool = False) -> int:
-    """Move deltas into the roll-ups and return how many were moved, up to `most` of them a transaction.
+async def fold(conn: psycopg.AsyncConnection, *, limit: int = 100_000, wait: bool = False) -> int:
+    """Move deltas into the roll-ups and return how many were moved, up to `limit` of them a transaction.
 
     Returns at once, having moved nothing, while another session folds or rebuilds; with `wait` it waits its
     turn instead. The connection is in autocommit.
     """
-    moved = batch = await _unhurried(conn, FOLD, (most, wait))
-    while batch >= most:
-        batch = await _unhurried(conn, FOLD, (most, wait))
+    moved = batch = await _unhurried(conn, FOLD, (limit, wait))
+    while batch >= limit:
+        batch = await _unhurried(conn, FOLD, (limit, wait))
         moved += batch
     if moved >= _VACUUM_FROM:
         await conn.execute("VACUUM (SKIP_LOCKED) runglass.run_log_deltas")

@@ -61,7 +61,7 @@ async def list_served(connection: Connection, *, app_types: Sequence[str]) -> li
     return await fetch_plain(connection, ServedRow, LIST_SERVED, {"app_types": list(app_types)})
 
 
-async def list_seen(connection: Connection, *, scope: Scope, wanted: Sequence[SeenRow]) -> list[SeenRow]:
+async def list_seen(connection: Connection, *, scope: Scope, asked: Sequence[SeenRow]) -> list[SeenRow]:
     """Those of these sites, and of these apps of sites, of which runs are known, in no order."""
-    values = {"site_ids": [each.site_id for each in wanted], "app_types": [each.app_type for each in wanted]}
+    values = {"site_ids": [each.site_id for each in asked], "app_types": [each.app_type for each in asked]}
     return await fetch_all(connection, SeenRow, LIST_SEEN, scope, values)

@@ -42,7 +42,7 @@ def create(
     """Make a key and print it, alone, on standard output. It is shown this once."""
     if bool(site) is all_sites:
         raise typer.BadParameter("give --site, once or more, or --all-sites")
-    wanted = cases.KeyRequest(
+    request = cases.KeyRequest(
         name=name,
         role=role,
         sites=site or None,
@@ -50,7 +50,7 @@ def create(
         expires_at=None if expires is None else datetime.now(UTC) + timedelta(days=expires),
     )
     try:
-        key, secret = _run(data_dir, _create_key, wanted)
+        key, secret = _run(data_dir, _create_key, request)
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(f"{print_id(Kind.KEY, key.id)}: store it now, it is not shown again", err=True)
@@ -81,8 +81,8 @@ def revoke(
     typer.echo(f"revoked {key_id}")
 
 
-async def _create_key(database: Database, wanted: cases.KeyRequest) -> tuple[ApiKeyRow, str]:
-    return await cases.create_api_key(database, await in_database(database, OPERATOR_OF_THE_MACHINE), wanted)
+async def _create_key(database: Database, request: cases.KeyRequest) -> tuple[ApiKeyRow, str]:
+    return await cases.create_api_key(database, await in_database(database, OPERATOR_OF_THE_MACHINE), request)
 
 
 def _columns(key: ApiKeyRow) -> list[str]:

@@ -55,8 +55,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"runglass {version('runglass')}")
         raise typer.Exit
 

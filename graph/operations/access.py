@@ -38,10 +38,10 @@ def _lists_keys(context: Context, _: None) -> Listing:
 
 def _lists_changes(context: Context, filter: AuditLogFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = audit_filter(filter, context)
+    filters = audit_filter(filter, context)
     return Listing(
-        partial(audit_cases.list_audit_log, context.database, scope, wanted),
-        partial(audit_cases.count_audit_log, context.database, scope, wanted),
+        partial(audit_cases.list_audit_log, context.database, scope, filters),
+        partial(audit_cases.count_audit_log, context.database, scope, filters),
     )
 
 
@@ -95,14 +95,14 @@ async def _create_api_key(context: Context, input: CreateApiKeyInput) -> Created
     expires_at = input.expires_at
     if expires_at is not None and expires_at.tzinfo is None:
         expires_at = expires_at.replace(tzinfo=context.zone())
-    wanted = cases.KeyRequest(
+    request = cases.KeyRequest(
         name=input.name,
         role=callers.Role(input.role.value),
         sites=input.site_ids,
         reads_texts=input.reads_texts,
         expires_at=expires_at,
     )
-    key, secret = await cases.create_api_key(context.database, context.caller, wanted)
+    key, secret = await cases.create_api_key(context.database, context.caller, request)
     # The row stands for the type, as everywhere.
     return CreatedApiKey(api_key=key, secret=secret)  # pyright: ignore[reportArgumentType]
 

@@ -20,10 +20,10 @@ from resolvers.runs import alerts as cases
 
 def _lists(context: Context, filter: AlertFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = alert_filter(filter, context)
-    count = partial(cases.count_alerts, context.database, scope, wanted)
+    filters = alert_filter(filter, context)
+    count = partial(cases.count_alerts, context.database, scope, filters)
     return Listing(
-        partial(cases.list_alerts, context.database, scope, wanted),
+        partial(cases.list_alerts, context.database, scope, filters),
         count,
         partial(count, EXACT_TOTAL, dated=False),
     )

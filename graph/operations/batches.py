@@ -22,10 +22,10 @@ from resolvers.names import MAX_NAME
 
 def _lists(context: Context, filter: BatchFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = batch_filter(filter, context)
+    filters = batch_filter(filter, context)
     return Listing(
-        partial(cases.list_batches, context.database, scope, wanted),
-        partial(cases.count_batches, context.database, scope, wanted),
+        partial(cases.list_batches, context.database, scope, filters),
+        partial(cases.count_batches, context.database, scope, filters),
     )
 
 

@@ -116,7 +116,7 @@ RemoveBudgetResult = Annotated[
 
 async def _set_budget(context: Context, input: SetBudgetInput) -> BudgetRow:
     """Add or change a budget."""
-    wanted = cases.BudgetRequest(
+    request = cases.BudgetRequest(
         site_id=input.site_id,
         app_type=input.app_type,
         period="daily" if input.period is BudgetPeriod.DAILY else "monthly",
@@ -124,7 +124,7 @@ async def _set_budget(context: Context, input: SetBudgetInput) -> BudgetRow:
         hard_limit=input.hard_limit,
         time_zone=context.settings.time_zone if input.time_zone is None else input.time_zone,
     )
-    return await cases.set_budget(context.database, context.caller, wanted)
+    return await cases.set_budget(context.database, context.caller, request)
 
 
 async def _remove_budget(context: Context, input: RemoveBudgetInput) -> RemovedBudget:

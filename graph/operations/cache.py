@@ -19,10 +19,10 @@ from resolvers.runs import cache as cases
 
 def _lists(context: Context, filter: CacheEntryFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = cache_filter(filter, context)
-    count = partial(cases.count_cache_entries, context.database, scope, wanted)
+    filters = cache_filter(filter, context)
+    count = partial(cases.count_cache_entries, context.database, scope, filters)
     return Listing(
-        partial(cases.list_cache_entries, context.database, scope, wanted),
+        partial(cases.list_cache_entries, context.database, scope, filters),
         count,
         partial(count, EXACT_TOTAL, dated=False),
     )

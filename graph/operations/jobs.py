@@ -28,10 +28,10 @@ from resolvers.jobs.selection import DEFAULT_JOBS, MAX_JOBS, MAX_REASON, JobsReq
 
 def _lists(context: Context, filter: TriggerJobFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = job_filter(filter, context)
-    count = partial(cases.count_trigger_jobs, context.database, scope, wanted)
+    filters = job_filter(filter, context)
+    count = partial(cases.count_trigger_jobs, context.database, scope, filters)
     return Listing(
-        partial(cases.list_trigger_jobs, context.database, scope, wanted),
+        partial(cases.list_trigger_jobs, context.database, scope, filters),
         count,
         partial(count, EXACT_TOTAL, dated=False),
         source=scope,
@@ -197,7 +197,7 @@ def _request(context: Context, given: JobsInput, filter: TriggerJobFilter | None
     ids = given.job_ids
     return JobsRequest(
         ids=None if ids is None else tuple(parse_id(each, Kind.JOB, "jobIds") for each in ids),
-        wanted=None if filter is None else job_filter(filter, context),
+        filters=None if filter is None else job_filter(filter, context),
         site_id=filter.site_id if filter else None,
         limit=given.limit,
         is_dry_run=given.dry_run,

@@ -75,14 +75,14 @@ RemoveModelPriceResult = Annotated[
 async def _set_model_price(context: Context, input: SetModelPriceInput) -> ModelPriceRow:
     """Add or change a price."""
     _check_sites(context)
-    wanted = cases.PriceRequest(
+    request = cases.PriceRequest(
         model=input.model,
         prompt_price=input.prompt_price,
         completion_price=input.completion_price,
         valid_from=_aware(input.valid_from, context),
         valid_until=None if input.valid_until is None else _aware(input.valid_until, context),
     )
-    return await cases.set_model_price(context.database, context.caller, wanted)
+    return await cases.set_model_price(context.database, context.caller, request)
 
 
 async def _remove_model_price(context: Context, input: RemoveModelPriceInput) -> RemovedModelPrice:

@@ -26,10 +26,10 @@ from resolvers.runs.run_logs import RunReport
 
 def _lists(context: Context, filter: RunLogFilter | None) -> Listing:
     scope = context.scope.narrow(filter.site_id if filter else None)
-    wanted = run_filter(filter, context)
-    count = partial(cases.count_run_logs, context.database, scope, wanted)
+    filters = run_filter(filter, context)
+    count = partial(cases.count_run_logs, context.database, scope, filters)
     return Listing(
-        partial(cases.list_run_logs, context.database, scope, wanted),
+        partial(cases.list_run_logs, context.database, scope, filters),
         count,
         partial(count, EXACT_TOTAL, dated=False),
     )

@@ -37,8 +37,8 @@ async def start_message(database: Database, settings: Settings, host: str, port:
         link = f"{home}{SIGN_IN_PATH}?token={token}"
         lines.append(f"Open this to sign in (once, within {minutes} minutes): {link}")
     if demo and not await has_keys(database):
-        wanted = KeyRequest("demo", Role.ADMIN, None, reads_texts=True)
-        _, secret = await create_api_key(database, LOCAL, wanted)
+        request = KeyRequest("demo", Role.ADMIN, None, reads_texts=True)
+        _, secret = await create_api_key(database, LOCAL, request)
         lines.append(f"A key for scripts, shown this once (send it as 'Authorization: Bearer KEY'): {secret}")
     else:
         lines.append("A key for scripts: runglass key create --name NAME --role viewer --all-sites")

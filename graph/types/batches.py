@@ -181,8 +181,8 @@ async def _jobs(
     page = await info.context.loaders.jobs_of_batches.load((root.id, request))
     counts = info.context.loaders.job_counts_of_batches
 
-    async def count(most: int) -> int:
-        return await counts.load((root.id, most)) or 0
+    async def count(limit: int) -> int:
+        return await counts.load((root.id, limit)) or 0
 
     return ConnectionPage(
         page or Page((), has_next=False, has_previous=False), count, info.context.scope.narrow(root.site_id)

@@ -176,13 +176,13 @@ class BudgetVerdict:
     budgets: list[BudgetStatus] = resolved(_verdict_statuses, "Every budget that counts it.")
 
 
-async def verdict_on(info: Info, wanted: spending.Spending) -> spending.Verdict | None:
+async def verdict_on(info: Info, filters: spending.Spending) -> spending.Verdict | None:
     """The verdict on a spending; those of one operation are read together."""
     context = info.context
     load_many = partial(
         spending.judge, context.database, context.scope, context.zone(), context.settings.budget_limits
     )
-    return await context.loaders.of("budget_verdicts", load_many).load(wanted)
+    return await context.loaders.of("budget_verdicts", load_many).load(filters)
 
 
 def _event_id(root: strawberry.Parent[BudgetEventRow]) -> strawberry.ID:

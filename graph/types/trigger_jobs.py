@@ -91,8 +91,8 @@ async def _batch(root: strawberry.Parent[TriggerJobRow], info: Info) -> BatchRow
     return None if root.batch_id is None else await info.context.loaders.batches.load(root.batch_id)
 
 
-async def _count(loader: Loader[CountKey, int], parent: int, most: int) -> int:
-    return await loader.load((parent, most)) or 0
+async def _count(loader: Loader[CountKey, int], parent: int, limit: int) -> int:
+    return await loader.load((parent, limit)) or 0
 
 
 async def _run_logs(

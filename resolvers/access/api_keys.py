@@ -32,14 +32,14 @@ class KeyRequest:
     expires_at: datetime | None = None
 
 
-async def create_api_key(database: Database, caller: Caller, wanted: KeyRequest) -> tuple[ApiKeyRow, str]:
+async def create_api_key(database: Database, caller: Caller, request: KeyRequest) -> tuple[ApiKeyRow, str]:
     """Make a key and give it with its secret, which is stored nowhere and cannot be had again.
 
     Raises InvalidInput for a request that makes no sense or gives more than the caller has, NotFound where a
     site is not within the caller's scope.
     """
-    name, given = _checked(wanted)
-    _check_powers(caller, wanted)
+    name, given = _checked(request)
+    _check_powers(caller, request)
     sites = None if given is None else _own_sites(caller.scope, given)
     secret = new_key()
     async with database.transaction() as transaction:
@@ -49,10 +49,10 @@ async def create_api_key(database: Database, caller: Caller, wanted: KeyRequest)
             name=name,
             key_hash=secret.hash,
             key_prefix=secret.prefix,
-            role=wanted.role.value,
+            role=request.role.value,
             sites=sites,
-            reads_texts=wanted.reads_texts,
-            expires_at=wanted.expires_at,
+            reads_texts=request.reads_texts,
+            expires_at=request.expires_at,
             created_by=caller.name,
         )
         if key is None:
@@ -86,10 +86,10 @@ async def list_api_keys(database: Database, scope: Scope, page: PageRequest) -> 
         return await store.list_api_keys(connection, scope=scope, page=page)
 
 
-async def count_api_keys(database: Database, scope: Scope, most: int) -> int:
-    """How many keys there are, counted no further than `most`."""
+async def count_api_keys(database: Database, scope: Scope, limit: int) -> int:
+    """How many keys there are, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_api_keys(connection, scope=scope, most=most)
+        return await store.count_api_keys(connection, scope=scope, limit=limit)
 
 
 async def list_every_api_key(database: Database) -> list[ApiKeyRow]:
@@ -101,18 +101,18 @@ async def list_every_api_key(database: Database) -> list[ApiKeyRow]:
 async def has_keys(database: Database) -> bool:
     """Whether a key was ever made."""
     async with database.connection() as connection:
-        return await store.count_api_keys(connection, scope=EVERY_SITE, most=1) > 0
+        return await store.count_api_keys(connection, scope=EVERY_SITE, limit=1) > 0
 
 
-def _checked(wanted: KeyRequest) -> tuple[str, list[str] | None]:
-    name = wanted.name.strip()
+def _checked(request: KeyRequest) -> tuple[str, list[str] | None]:
+    name = request.name.strip()
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise InvalidInput(f"name must hold 1 to {MAX_NAME} printable characters.", "name")
-    if wanted.expires_at is not None and wanted.expires_at <= datetime.now(UTC):
+    if request.expires_at is not None and request.expires_at <= datetime.now(UTC):
         raise InvalidInput("expiresAt must lie in the future.", "expiresAt")
-    if wanted.sites is None:
+    if request.sites is None:
         return name, None
-    sites = list(dict.fromkeys(wanted.sites))
+    sites = list(dict.fromkeys(request.sites))
     if not 1 <= len(sites) <= MAX_SITES:
         raise InvalidInput(f"siteIds must name 1 to {MAX_SITES:,} sites.", "siteIds")
     for site in sites:
@@ -124,12 +124,12 @@ def _own_sites(scope: Scope, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(own_site(scope, site, "siteIds") for site in given))
 
 
-def _check_powers(caller: Caller, wanted: KeyRequest) -> None:
-    if not caller.role.includes(wanted.role):
+def _check_powers(caller: Caller, request: KeyRequest) -> None:
+    if not caller.role.includes(request.role):
         raise InvalidInput("A key's role cannot be above your own.", "role")
-    if wanted.reads_texts and not caller.reads_texts:
+    if request.reads_texts and not caller.reads_texts:
         raise InvalidInput("You may not read texts, so a key of yours cannot either.", "readsTexts")
-    if wanted.sites is None and caller.scope.sites is not None:
+    if request.sites is None and caller.scope.sites is not None:
         raise InvalidInput("You may not see every site: name the key's sites.", "siteIds")
 
 

@@ -10,14 +10,14 @@ from db.sql.scope import Scope
 
 
 async def list_audit_log(
-    database: Database, scope: Scope, wanted: AuditFilter, page: PageRequest
+    database: Database, scope: Scope, filters: AuditFilter, page: PageRequest
 ) -> Page[AuditRow]:
     """One page of the entries that match."""
     async with database.connection() as connection:
-        return await store.list_audit_log(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_audit_log(connection, scope=scope, filters=filters, page=page)
 
 
-async def count_audit_log(database: Database, scope: Scope, wanted: AuditFilter, most: int) -> int:
-    """How many entries match, counted no further than `most`."""
+async def count_audit_log(database: Database, scope: Scope, filters: AuditFilter, limit: int) -> int:
+    """How many entries match, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_audit_log(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_audit_log(connection, scope=scope, filters=filters, limit=limit)

@@ -49,7 +49,7 @@ async def list_events(database: Database, scope: Scope, page: PageRequest) -> Pa
         return await store.list_events(connection, scope=scope, page=page)
 
 
-async def count_events(database: Database, scope: Scope, most: int) -> int:
-    """How many events there are, counted no further than `most`."""
+async def count_events(database: Database, scope: Scope, limit: int) -> int:
+    """How many events there are, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_events(connection, scope=scope, most=most)
+        return await store.count_events(connection, scope=scope, limit=limit)

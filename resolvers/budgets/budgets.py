@@ -33,33 +33,33 @@ class BudgetRequest:
     time_zone: str
 
 
-async def set_budget(database: Database, caller: Caller, wanted: BudgetRequest) -> BudgetRow:
+async def set_budget(database: Database, caller: Caller, request: BudgetRequest) -> BudgetRow:
     """Add a budget, or change the one of the same site, app and period.
 
     Raises InvalidInput, or NotFound where the site is not within the caller's scope.
     """
-    _check(wanted)
-    if wanted.site_id is not None:
-        wanted = replace(wanted, site_id=own_site(caller.scope, wanted.site_id))
+    _check(request)
+    if request.site_id is not None:
+        request = replace(request, site_id=own_site(caller.scope, request.site_id))
     elif caller.scope.sites is not None:
         raise InvalidInput("You may not see every site: name the budget's site.", "siteId")
     async with database.transaction() as transaction:
         before = await store.lock_budget_of(
             transaction,
             scope=caller.scope,
-            site_id=wanted.site_id,
-            app_type=wanted.app_type,
-            period=wanted.period,
+            site_id=request.site_id,
+            app_type=request.app_type,
+            period=request.period,
         )
         budget = await store.set_budget(
             transaction,
             scope=caller.scope,
-            site_id=wanted.site_id,
-            app_type=wanted.app_type,
-            period=wanted.period,
-            soft_limit=wanted.soft_limit,
-            hard_limit=wanted.hard_limit,
-            time_zone=wanted.time_zone,
+            site_id=request.site_id,
+            app_type=request.app_type,
+            period=request.period,
+            soft_limit=request.soft_limit,
+            hard_limit=request.hard_limit,
+            time_zone=request.time_zone,
             actor=caller.name,
         )
         if budget is None:
@@ -100,10 +100,10 @@ async def list_budgets(database: Database, scope: Scope, page: PageRequest) -> P
         return await store.list_budgets(connection, scope=scope, page=page)
 
 
-async def count_budgets(database: Database, scope: Scope, most: int) -> int:
-    """How many budgets there are, counted no further than `most`."""
+async def count_budgets(database: Database, scope: Scope, limit: int) -> int:
+    """How many budgets there are, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_budgets(connection, scope=scope, most=most)
+        return await store.count_budgets(connection, scope=scope, limit=limit)
 
 
 async def statuses(database: Database, budgets: Sequence[BudgetRow]) -> dict[BudgetRow, BudgetStatus]:
@@ -113,20 +113,20 @@ async def statuses(database: Database, budgets: Sequence[BudgetRow]) -> dict[Bud
         return {budget: await meter.status(spec_of(budget)) for budget in budgets}
 
 
-def _check(wanted: BudgetRequest) -> None:
-    for field, name in (("siteId", wanted.site_id), ("appType", wanted.app_type)):
+def _check(request: BudgetRequest) -> None:
+    for field, name in (("siteId", request.site_id), ("appType", request.app_type)):
         if name is not None:
             check_printable(name, field)
-    for field, limit in (("softLimit", wanted.soft_limit), ("hardLimit", wanted.hard_limit)):
+    for field, limit in (("softLimit", request.soft_limit), ("hardLimit", request.hard_limit)):
         if limit is not None and limit < 0:
             raise InvalidInput(f"{field} must not be negative.", field)
-    if wanted.soft_limit is None and wanted.hard_limit is None:
+    if request.soft_limit is None and request.hard_limit is None:
         raise InvalidInput("Give softLimit, hardLimit or both.", "hardLimit")
-    if None not in (wanted.soft_limit, wanted.hard_limit) and (wanted.soft_limit or 0) > (
-        wanted.hard_limit or 0
+    if None not in (request.soft_limit, request.hard_limit) and (request.soft_limit or 0) > (
+        request.hard_limit or 0
     ):
         raise InvalidInput("softLimit must not be above hardLimit.", "softLimit")
-    time_zone(wanted.time_zone)
+    time_zone(request.time_zone)
 
 
 def _described(budget: BudgetRow) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Batch:
 class Reader(Protocol):
     """Reads a file of one kind, once."""
 
-    def batches(self, wanted: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, selected: Sequence[str]) -> Iterator[Batch]:
         """The file's rows, some at a time."""
         ...
 

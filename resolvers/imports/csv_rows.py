@@ -53,7 +53,7 @@ class CsvReader:
         """None: the plan asks for titles of the header alone."""
         return []
 
-    def batches(self, wanted: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, selected: Sequence[str]) -> Iterator[Batch]:
         """The file's rows; an empty cell is None."""
         lines = self._file.text(self._encoding, newline="")
         for _ in range(self._lines_before):
@@ -61,7 +61,7 @@ class CsvReader:
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         try:
             next(reader)
-            yield from self._batches(reader, {source: self.header.index(source) for source in wanted})
+            yield from self._batches(reader, {source: self.header.index(source) for source in selected})
         except UnicodeDecodeError as error:
             line = reader.line_num + self._lines_before + 1
             raise self._file.undecodable(self._encoding, line) from error

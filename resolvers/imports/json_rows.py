@@ -52,10 +52,10 @@ class JsonReader:
         """The sources that no row has had so far."""
         return list(self._absent)
 
-    def batches(self, wanted: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, selected: Sequence[str]) -> Iterator[Batch]:
         """The file's rows; null and an empty text are None."""
-        sources = {source: _value_of(source) for source in wanted}
-        parents = sorted({source.rpartition(".")[0] for source in wanted if "." in source})
+        sources = {source: _value_of(source) for source in selected}
+        parents = sorted({source.rpartition(".")[0] for source in selected if "." in source})
         nested = {parent: _value_of(parent) for parent in parents}
         self._absent = dict(sources)
         rows = self._array() if self._is_array else self._lines()

@@ -63,17 +63,17 @@ def batch_progress(batch: BatchRow, counts: BatchCountsRow | None, now: datetime
 
 
 async def list_batches(
-    database: Database, scope: Scope, wanted: BatchFilter, page: PageRequest
+    database: Database, scope: Scope, filters: BatchFilter, page: PageRequest
 ) -> Page[BatchRow]:
     """One page of the batches that match."""
     async with database.connection() as connection:
-        return await store.list_batches(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_batches(connection, scope=scope, filters=filters, page=page)
 
 
-async def count_batches(database: Database, scope: Scope, wanted: BatchFilter, most: int) -> int:
-    """How many batches match, counted no further than `most`."""
+async def count_batches(database: Database, scope: Scope, filters: BatchFilter, limit: int) -> int:
+    """How many batches match, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_batches(connection, scope=scope, wanted=wanted, most=most)
+        return await store.count_batches(connection, scope=scope, filters=filters, limit=limit)
 
 
 async def estimate_batch(

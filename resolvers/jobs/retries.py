@@ -97,7 +97,7 @@ async def retry_jobs(
     InvalidInput for a request that cannot be carried out or where more jobs are meant than its limit.
     """
     request = request.checked()
-    names_status = request.wanted is not None and request.wanted.statuses is not None
+    names_status = request.filters is not None and request.filters.statuses is not None
     request = request.narrowed(FINISHED if names_status else UNSUCCESSFUL, is_unretried=True)
     async with database.transaction() as transaction:
         chosen = await choose(transaction, caller.scope, request)
@@ -180,6 +180,6 @@ async def _start(
     if not plan.retries:
         return [], {}
     spent = await check_budgets(transaction, caller, plan.spending, override=override)
-    retries = await store.insert_retries(transaction, scope=caller.scope, wanted=plan.retries)
+    retries = await store.insert_retries(transaction, scope=caller.scope, requests=plan.retries)
     await enqueue_jobs(transaction, scope=caller.scope, job_ids=[retry.id for retry in retries])
     return retries, spent

@@ -29,7 +29,7 @@ class JobsRequest:
     """
 
     ids: tuple[int, ...] | None
-    wanted: TriggerJobFilter | None
+    filters: TriggerJobFilter | None
     site_id: str | None = None
     limit: int = DEFAULT_JOBS
     is_dry_run: bool = False
@@ -37,7 +37,7 @@ class JobsRequest:
 
     def checked(self) -> JobsRequest:
         """Without duplicate ids and outer blanks. Raises InvalidInput where it cannot be carried out."""
-        if (self.ids is None) == (self.wanted is None):
+        if (self.ids is None) == (self.filters is None):
             raise InvalidInput("Give either jobIds or filter.", "jobIds")
         if self.ids == ():
             raise InvalidInput("jobIds must name at least one.", "jobIds")
@@ -51,25 +51,25 @@ class JobsRequest:
 
     def narrowed(self, statuses: Sequence[str], **conditions: Any) -> JobsRequest:
         """Of a filter only what is in one of these states, and fulfils these conditions as well."""
-        if self.wanted is None:
+        if self.filters is None:
             return self
-        asked = self.wanted.statuses
+        asked = self.filters.statuses
         kept = tuple(status for status in statuses if asked is None or status in asked)
-        return replace(self, wanted=replace(self.wanted, statuses=kept, **conditions))
+        return replace(self, filters=replace(self.filters, statuses=kept, **conditions))
 
     def described(self) -> dict[str, Any]:
         """The reason, and the filter where there is one, for the audit log."""
-        if self.wanted is None:
+        if self.filters is None:
             return {"reason": self.reason}
-        wanted = self.wanted
+        filters = self.filters
         conditions = {
             "siteId": self.site_id,
-            "eventType": wanted.event_type,
-            "status": wanted.statuses,
-            "memberId": wanted.member_id,
-            "isForced": wanted.is_forced,
-            "createdFrom": wanted.created_from and wanted.created_from.isoformat(),
-            "createdTo": wanted.created_to and wanted.created_to.isoformat(),
+            "eventType": filters.event_type,
+            "status": filters.statuses,
+            "memberId": filters.member_id,
+            "isForced": filters.is_forced,
+            "createdFrom": filters.created_from and filters.created_from.isoformat(),
+            "createdTo": filters.created_to and filters.created_to.isoformat(),
         }
         present = {name: value for name, value in conditions.items() if value is not None}
         return {"reason": self.reason, "filter": present}
@@ -92,18 +92,18 @@ class Chosen(NamedTuple):
 
 async def choose(connection: Connection, scope: Scope, request: JobsRequest) -> Chosen:
     """The jobs that are meant. Raises InvalidInput where they are more than the limit, but for a dry run."""
-    if request.wanted is None:
+    if request.filters is None:
         ids = list(request.ids or ())
         matched = len(ids)
     else:
         scope = scope.narrow(request.site_id)
         oldest = PageRequest(limit=request.limit, newest_first=False)
-        page = await store.list_trigger_jobs(connection, scope=scope, wanted=request.wanted, page=oldest)
+        page = await store.list_trigger_jobs(connection, scope=scope, filters=request.filters, page=oldest)
         ids = [row.id for row in page.rows]
         matched = len(ids)
         if page.has_next:
             matched = await store.count_trigger_jobs(
-                connection, scope=scope, wanted=request.wanted, most=_FAR
+                connection, scope=scope, filters=request.filters, limit=_FAR
             )
     if matched <= request.limit:
         return Chosen(ids, matched)

@@ -13,19 +13,21 @@ from db.sql.scope import Scope
 
 
 async def list_trigger_jobs(
-    database: Database, scope: Scope, wanted: TriggerJobFilter, page: PageRequest
+    database: Database, scope: Scope, filters: TriggerJobFilter, page: PageRequest
 ) -> Page[TriggerJobRow]:
     """One page of the jobs that match."""
     async with database.connection() as connection:
-        return await store.list_trigger_jobs(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_trigger_jobs(connection, scope=scope, filters=filters, page=page)
 
 
 async def count_trigger_jobs(
-    database: Database, scope: Scope, wanted: TriggerJobFilter, most: int, *, dated: bool = True
+    database: Database, scope: Scope, filters: TriggerJobFilter, limit: int, *, dated: bool = True
 ) -> int:
-    """How many jobs match, counted no further than `most`; without `dated` those that no page shows."""
+    """How many jobs match, counted no further than `limit`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_trigger_jobs(connection, scope=scope, wanted=wanted, most=most, dated=dated)
+        return await store.count_trigger_jobs(
+            connection, scope=scope, filters=filters, limit=limit, dated=dated
+        )
 
 
 async def count_skipped_duplicates(

@@ -62,7 +62,7 @@ async def batch_warnings(
     async with database.connection() as connection:
         served = await _served(connection, [app for _, app in pairs])
         asked += [SeenRow(site, app) for site, app in pairs if app not in served]
-        seen = set(await list_seen(connection, scope=scope, wanted=asked))
+        seen = set(await list_seen(connection, scope=scope, asked=asked))
     return {batch: _warnings(batch, served, seen) for batch in batches}
 
 

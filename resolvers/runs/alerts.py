@@ -23,19 +23,19 @@ _ACTIONS: dict[AlertStatus, str] = {
 
 
 async def list_alerts(
-    database: Database, scope: Scope, wanted: AlertFilter, page: PageRequest
+    database: Database, scope: Scope, filters: AlertFilter, page: PageRequest
 ) -> Page[AlertRow]:
     """One page of the alerts that match."""
     async with database.connection() as connection:
-        return await store.list_alerts(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_alerts(connection, scope=scope, filters=filters, page=page)
 
 
 async def count_alerts(
-    database: Database, scope: Scope, wanted: AlertFilter, most: int, *, dated: bool = True
+    database: Database, scope: Scope, filters: AlertFilter, limit: int, *, dated: bool = True
 ) -> int:
-    """How many alerts match, counted no further than `most`; without `dated` those that no page shows."""
+    """How many alerts match, counted no further than `limit`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_alerts(connection, scope=scope, wanted=wanted, most=most, dated=dated)
+        return await store.count_alerts(connection, scope=scope, filters=filters, limit=limit, dated=dated)
 
 
 async def set_alert_status(

@@ -12,19 +12,21 @@ from resolvers.names import canonical, own_site
 
 
 async def list_cache_entries(
-    database: Database, scope: Scope, wanted: CacheFilter, page: PageRequest
+    database: Database, scope: Scope, filters: CacheFilter, page: PageRequest
 ) -> Page[CacheEntryRow]:
     """One page of the entries that match."""
     async with database.connection() as connection:
-        return await store.list_cache_entries(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_cache_entries(connection, scope=scope, filters=filters, page=page)
 
 
 async def count_cache_entries(
-    database: Database, scope: Scope, wanted: CacheFilter, most: int, *, dated: bool = True
+    database: Database, scope: Scope, filters: CacheFilter, limit: int, *, dated: bool = True
 ) -> int:
-    """How many entries match, counted no further than `most`; without `dated` those that no page shows."""
+    """How many entries match, counted no further than `limit`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_cache_entries(connection, scope=scope, wanted=wanted, most=most, dated=dated)
+        return await store.count_cache_entries(
+            connection, scope=scope, filters=filters, limit=limit, dated=dated
+        )
 
 
 async def invalidate_cache(
@@ -45,12 +47,12 @@ async def invalidate_cache(
     scope = caller.scope.narrow(site_id)
     if member_id is not None:
         member_id = canonical(member_id, scope.forms.of("ai_cache", "target_id"), "memberId")
-    wanted = CacheFilter(cache_type=app_type, target_id=member_id)
+    filters = CacheFilter(cache_type=app_type, target_id=member_id)
     if dry_run:
         async with database.connection() as connection:
-            return await store.count_valid_entries(connection, scope=scope, wanted=wanted)
+            return await store.count_valid_entries(connection, scope=scope, filters=filters)
     async with database.transaction() as transaction:
-        count = await store.invalidate_entries(transaction, scope=scope, wanted=wanted)
+        count = await store.invalidate_entries(transaction, scope=scope, filters=filters)
         await audit(
             transaction,
             caller,

@@ -92,19 +92,19 @@ class RunReport:
 
 
 async def list_run_logs(
-    database: Database, scope: Scope, wanted: RunLogFilter, page: PageRequest
+    database: Database, scope: Scope, filters: RunLogFilter, page: PageRequest
 ) -> Page[RunLogRow]:
     """One page of the runs that match."""
     async with database.connection() as connection:
-        return await store.list_run_logs(connection, scope=scope, wanted=wanted, page=page)
+        return await store.list_run_logs(connection, scope=scope, filters=filters, page=page)
 
 
 async def count_run_logs(
-    database: Database, scope: Scope, wanted: RunLogFilter, most: int, *, dated: bool = True
+    database: Database, scope: Scope, filters: RunLogFilter, limit: int, *, dated: bool = True
 ) -> int:
-    """How many runs match, counted no further than `most`; without `dated` those that no page shows."""
+    """How many runs match, counted no further than `limit`; without `dated` those that no page shows."""
     async with database.connection() as connection:
-        return await store.count_run_logs(connection, scope=scope, wanted=wanted, most=most, dated=dated)
+        return await store.count_run_logs(connection, scope=scope, filters=filters, limit=limit, dated=dated)
 
 
 async def record_runs(

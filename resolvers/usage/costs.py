@@ -61,11 +61,11 @@ class _Sum:
         return Cost(self.cost, max(self.calls - self.priced, 0))
 
 
-async def costs_of_runs(database: Database, wanted: Sequence[Runs]) -> dict[Runs, Cost]:
+async def costs_of_runs(database: Database, asked: Sequence[Runs]) -> dict[Runs, Cost]:
     """What the runs cost: two statements for each scope, and two for each of its ranges by app."""
-    start, end = min(runs.start for runs in wanted), max(runs.end for runs in wanted)
+    start, end = min(runs.start for runs in asked), max(runs.end for runs in asked)
     together: dict[tuple[Scope, tuple[datetime, datetime] | None], list[Runs]] = {}
-    for runs in wanted:
+    for runs in asked:
         span = None if runs.app_type is None else (runs.start, runs.end)
         together.setdefault((runs.scope, span), []).append(runs)
     costs: dict[Runs, Cost] = {}
@@ -96,9 +96,9 @@ async def costs_of_batches(database: Database, scope: Scope, ids: Sequence[UUID]
 
 
 async def _costs_of_periods(
-    connection: Connection, scope: Scope, prices: Prices, wanted: Sequence[Runs]
+    connection: Connection, scope: Scope, prices: Prices, asked: Sequence[Runs]
 ) -> dict[Runs, Cost]:
-    bounds = sorted({bound for runs in wanted for bound in (runs.start, runs.end)})
+    bounds = sorted({bound for runs in asked for bound in (runs.start, runs.end)})
     steps = _with_price_changes(bounds, prices)
     periods = [_Sum() for _ in bounds[1:]]
     # The models first: a run that is added in between then counts as one of unknown cost.
@@ -109,7 +109,7 @@ async def _costs_of_periods(
     for row in await connection.read(usage_by_period(scope=scope, bounds=bounds)):
         periods[row.period].calls += row.calls
     return {
-        runs: _merged(periods[bounds.index(runs.start) : bounds.index(runs.end)]).result() for runs in wanted
+        runs: _merged(periods[bounds.index(runs.start) : bounds.index(runs.end)]).result() for runs in asked
     }
 
 
@@ -118,7 +118,7 @@ async def _costs_of_apps(
     scope: Scope,
     prices: Prices,
     span: tuple[datetime, datetime],
-    wanted: Sequence[Runs],
+    asked: Sequence[Runs],
 ) -> dict[Runs, Cost]:
     steps = _with_price_changes(span, prices)
     apps: dict[str | None, _Sum] = defaultdict(_Sum)
@@ -128,7 +128,7 @@ async def _costs_of_apps(
         apps[row.app_type].add(cost, row.calls)
     for row in await connection.read(usage_by_app(scope=scope, start=span[0], end=span[1])):
         apps[row.app_type].calls += row.calls
-    return {runs: apps[runs.app_type].result() for runs in wanted}
+    return {runs: apps[runs.app_type].result() for runs in asked}
 
 
 def _with_price_changes(bounds: Sequence[datetime], prices: Prices) -> list[datetime]:

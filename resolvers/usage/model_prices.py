@@ -71,18 +71,18 @@ def add_costs(known: Decimal | None, more: Decimal) -> Decimal:
     return more if known is None else _EXACT.add(known, more)
 
 
-async def set_model_price(database: Database, caller: Caller, wanted: PriceRequest) -> ModelPriceRow:
+async def set_model_price(database: Database, caller: Caller, request: PriceRequest) -> ModelPriceRow:
     """Add a price, or change the one of the same model and start. Raises InvalidInput."""
-    _check(wanted)
+    _check(request)
     async with database.transaction() as transaction:
-        before = await store.lock_price(transaction, model=wanted.model, valid_from=wanted.valid_from)
+        before = await store.lock_price(transaction, model=request.model, valid_from=request.valid_from)
         price = await store.set_price(
             transaction,
-            model=wanted.model,
-            prompt_price=wanted.prompt_price,
-            completion_price=wanted.completion_price,
-            valid_from=wanted.valid_from,
-            valid_until=wanted.valid_until,
+            model=request.model,
+            prompt_price=request.prompt_price,
+            completion_price=request.completion_price,
+            valid_from=request.valid_from,
+            valid_until=request.valid_until,
             actor=caller.name,
         )
         await audit(
@@ -121,10 +121,10 @@ async def list_model_prices(database: Database, model: str | None, page: PageReq
         return await store.list_prices(connection, model=model, page=page)
 
 
-async def count_model_prices(database: Database, model: str | None, most: int) -> int:
-    """How many prices there are, counted no further than `most`."""
+async def count_model_prices(database: Database, model: str | None, limit: int) -> int:
+    """How many prices there are, counted no further than `limit`."""
     async with database.connection() as connection:
-        return await store.count_prices(connection, model=model, most=most)
+        return await store.count_prices(connection, model=model, limit=limit)
 
 
 async def prices_of_models(database: Database, models: Sequence[str]) -> Mapping[str, list[ModelPriceRow]]:
@@ -133,15 +133,18 @@ async def prices_of_models(database: Database, models: Sequence[str]) -> Mapping
         return await store.prices_of_models(connection, models=models)
 
 
-def _check(wanted: PriceRequest) -> None:
-    check_printable(wanted.model, "model")
-    for field, price in (("promptPrice", wanted.prompt_price), ("completionPrice", wanted.completion_price)):
+def _check(request: PriceRequest) -> None:
+    check_printable(request.model, "model")
+    for field, price in (
+        ("promptPrice", request.prompt_price),
+        ("completionPrice", request.completion_price),
+    ):
         if not 0 <= price < _MAX_PRICE or price % _SMALLEST:
             raise InvalidInput(f"{field} must lie between 0 and 999999999.9999999999.", field)
-    for field, moment in (("validFrom", wanted.valid_from), ("validUntil", wanted.valid_until)):
+    for field, moment in (("validFrom", request.valid_from), ("validUntil", request.valid_until)):
         if moment is not None and (moment - _EPOCH) % QUARTER:
             raise InvalidInput(f"{field} must be a whole quarter of an hour, such as 10:15.", field)
-    if wanted.valid_until is not None and wanted.valid_until <= wanted.valid_from:
+    if request.valid_until is not None and request.valid_until <= request.valid_from:
         raise InvalidInput("validUntil must lie after validFrom.", "validUntil")
 
 

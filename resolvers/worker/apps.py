@@ -219,15 +219,15 @@ def _json_object(text: bytes) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _count(answer: dict[str, Any], field: str, most: int, *, rounded: bool = False) -> int | None:
+def _count(answer: dict[str, Any], field: str, limit: int, *, rounded: bool = False) -> int | None:
     """A number of the answer, whole or such as 5.0; `rounded` also takes what measures, such as 12.7."""
     value = answer.get(field)
     if value is None:
         return None
     is_number = type(value) is int or (type(value) is float and math.isfinite(value))
-    if not is_number or not 0 <= value <= most or not (rounded or value == int(value)):
+    if not is_number or not 0 <= value <= limit or not (rounded or value == int(value)):
         kind = "a number" if rounded else "an integer"
-        raise Malformed(f"{field} must be {kind} from 0 to {most}")
+        raise Malformed(f"{field} must be {kind} from 0 to {limit}")
     return round(value)
 
 

@@ -67,7 +67,7 @@ def filled(module_dsn: str) -> str:
 def test_any_quarters_of_an_hour_bound_a_recount(database: str) -> None:
     add_batches(database)
     write_at_random(database, 11, 250)
-    fold(database, most=200)
+    fold(database, limit=200)
     write_at_random(database, 12, 50)
     moments = st.integers(-5000 // 15, 300 // 15).map(lambda quarters: NOW + quarters * QUARTER)
 

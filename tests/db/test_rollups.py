@@ -86,7 +86,7 @@ def apply(dsn: str, step: tuple[Any, ...]) -> None:
         elif kind == "delete":
             connection.execute("DELETE FROM biz.ai_run_logs WHERE id %% 4 = %s", (argument,))
         elif kind == "fold":
-            fold(dsn, most=argument)
+            fold(dsn, limit=argument)
         else:
             rebuild(dsn)
 
