@@ -81,14 +81,20 @@ def getter_of(definition: GraphQLField) -> Getter | None:
         name, read = field.python_name, field.default_resolver
         return Getter(lambda row: read(row, name), name if read is getattr and name.isidentifier() else None)
     function: Callable[..., Any] = cast("Any", resolver.wrapped_func)
-    returns = getattr(function, "__annotations__", {}).get("return")
-    if resolver.info_parameter is not None or get_origin(returns) is Awaitable:
+    if resolver.info_parameter is not None or declares_awaitable(definition):
         return None
     names = _sources(resolver)
     code = getattr(function, "__code__", None)
     if code is not None and code.co_argcount == 1 and list(code.co_varnames[:1]) == names:
         return Getter(function)  # by position, at half the cost
     return Getter(lambda row: function(**dict.fromkeys(names, row)))
+
+
+def declares_awaitable(definition: GraphQLField) -> bool:
+    """Whether a function does its part at once, and says that what it gives is to be awaited."""
+    field = _field_behind(definition)
+    function: Any = field and field.base_resolver and field.base_resolver.wrapped_func
+    return get_origin(getattr(function, "__annotations__", {}).get("return")) is Awaitable
 
 
 def resolver_of(schema: GraphQLSchema, definition: GraphQLField) -> Resolver | None:

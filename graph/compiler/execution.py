@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Request:
     """One run of a plan: what differs between two runs, and the errors that were found."""
 
-    __slots__ = ("_coroutines", "_nulled", "context", "errors", "helpers", "root", "variables")
+    __slots__ = ("_coroutines", "context", "errors", "helpers", "root", "variables")
 
     def __init__(self, variables: VariableValues, context: Any, root: Any) -> None:
         self.variables = variables
@@ -35,19 +35,7 @@ class Request:
         self.root = root
         self.errors: list[GraphQLError] = []
         self.helpers = graphql.GraphQLResolveInfoHelpers(gather=_gather, track=self.keep)
-        self._nulled: set[Path | None] = set()
         self._coroutines: list[Any] = []
-
-    def add_error(self, error: GraphQLError, path: Path | None) -> None:
-        """Add the error that makes the value at a path null, unless one above is null already."""
-        above = path
-        while above is not None:
-            if above in self._nulled:
-                return
-            above = above.prev
-        if None not in self._nulled:
-            self._nulled.add(path)
-            self.errors.append(error)
 
     def keep(self, values: Iterable[Any]) -> None:
         """Note awaitables that an error may keep from being awaited."""
@@ -82,7 +70,7 @@ async def execute_operation(
         else:
             data = await _settled(execute_selection(selection, request.root, None, request))
     except GraphQLError as error:
-        request.add_error(error, None)
+        request.errors.append(error)
         data = None
     except BaseException:
         request.close_unstarted()
@@ -107,13 +95,16 @@ def execute_selection(selection: Selection, row: Any, path: Path | None, request
         value = results[field.name] = field.execute(row, path, request)
         if type(value) is CoroutineType:
             awaited.append(field.name)
-    return request.later(_with_awaited(results, awaited)) if awaited else results
+    if not awaited:
+        return results
+    return request.later(_with_awaited(results, awaited, in_turn=selection.is_awaited_in_turn))
 
 
-async def _with_awaited(results: Any, awaited: list[Any]) -> Any:
-    """A list or a dictionary, when those of its values that are coroutines have been awaited together."""
-    if len(awaited) == 1:
-        results[awaited[0]] = await results[awaited[0]]
+async def _with_awaited(results: Any, awaited: list[Any], *, in_turn: bool = False) -> Any:
+    """A list or dictionary whose values that are coroutines have been awaited, together or in turn."""
+    if in_turn or len(awaited) == 1:
+        for key in awaited:
+            results[key] = await results[key]
     else:
         for key, value in zip(awaited, await _gather([results[key] for key in awaited]), strict=True):
             results[key] = value
@@ -155,7 +146,7 @@ def handle_error(error: Exception, field: Field, type_: Any, path: Path, request
     located = graphql.located_error(error, field.nodes, path.as_list())
     if graphql.is_non_null_type(type_):
         raise located
-    request.add_error(located, path)
+    request.errors.append(located)
 
 
 def completer(type_: Any, field: Field) -> Complete:

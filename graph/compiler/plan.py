@@ -26,7 +26,7 @@ from graphql import (
     VariableValues,
 )
 
-from graph.compiler.adapter import Path, ResolveInfo, getter_of, is_awaitable
+from graph.compiler.adapter import Path, ResolveInfo, declares_awaitable, getter_of, is_awaitable
 from graph.compiler.arguments import Call, call_of
 from graph.compiler.execution import Request, completer, execute_operation, guarded, handle_error, then
 from graph.compiler.source import write_reader, write_value_function
@@ -131,7 +131,8 @@ class Operation:
 class Selection:
     """The fields that are selected of an object type, in their order.
 
-    `calls` are those that the function `read` does not read: they call resolvers, or something below does.
+    `calls` are those that the function `read` does not read: they call resolvers, or something below does. If
+    all of them have done their part when they are called, they are awaited in turn, which needs no tasks.
     """
 
     def __init__(self, schema: graphql.GraphQLSchema, type_: GraphQLObjectType, fields: list[Field]) -> None:
@@ -139,6 +140,8 @@ class Selection:
         self.type = type_
         self.fields = fields
         self.calls = [field for field in fields if not field.is_getter]
+        done = [field.has_done_its_part for field in self.calls]
+        self.is_awaited_in_turn = bool(done) and all(done)
 
     @cached_property
     def read(self) -> Callable[[Any], dict[str, Any]] | None:
@@ -178,6 +181,7 @@ class Field:
             graphql.is_object_type(named) and not members[named.name].calls
         )
         self.is_getter = self.is_typename or (self.getter is not None and self.is_value_plain)
+        self.has_done_its_part = declares_awaitable(definition)
         self._complete = completer(definition.type, self)
         if self.getter is not None:
             read = self.getter.read

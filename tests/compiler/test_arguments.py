@@ -97,7 +97,7 @@ def test_the_resolver_gets_the_same_arguments(source: str, variables: dict[str, 
     compiled = Compiled(source, SCHEMA)
 
     async def compare() -> None:
-        for given in (variables, {"n": 1}, {"n": True}, {"n": 2**31}, {}, variables):
+        for given in ({"n": 1}, variables, {"n": True}, {"n": 2**31}, {"n": None}, {}, variables):
             # What does not fit its type is left to the executor, as the test of refusals says.
             if compiled.operation is not None and compiled.operation.run(given) is not None:
                 await compiled.same(given, "root")
