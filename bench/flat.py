@@ -6,7 +6,7 @@ statements of the dashboard and of the lists over both, and prints a table in Ma
     python bench/flat.py --dsn 'host=/run/pg user=postgres' [--rows 10000000] [--keep]
 
 Times are medians in milliseconds, seen by the client: prepared statements, as a connection of the pool runs
-them, over a warm cache. The old statements, which recount the log, stand beside them.
+them, over a warm cache. With --keep the databases stay, and the next run takes what a former one has left.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ SMALL = 100_000
 DAYS = 90
 ONE_SITE = Scope.of("site_07")
 DEEP = 100_000
+BEING_BUILT = "runglass_flat_new"
+KEPT = "SELECT datname FROM pg_database WHERE datname = %s"
 Statement = Callable[[Connection], Awaitable[Any]]
 
 # Run i of n on a day: its time follows the day's rhythm (busy at noon), the rest is hashed from both.
@@ -70,29 +72,6 @@ FROM (
     ) AS drawn
 ) AS run
 """
-
-OLD_STATEMENTS = {
-    "newest run of each app, DISTINCT ON": (
-        "SELECT DISTINCT ON (app_type) app_type, status, created_at FROM biz.ai_run_logs"
-        " ORDER BY app_type, created_at DESC"
-    ),
-    "today recounted": (
-        "SELECT count(*), avg(latency_ms), sum(tokens_used) FROM biz.ai_run_logs"
-        " WHERE created_at::date = %s::date"
-    ),
-    "month's tokens recounted": (
-        "SELECT sum(tokens_used) FROM biz.ai_run_logs"
-        " WHERE date_trunc('month', created_at) = date_trunc('month', %s)"
-    ),
-    "trend of 7 days recounted": (
-        "SELECT created_at::date, count(*), sum(tokens_used) FROM biz.ai_run_logs"
-        " WHERE created_at >= %s::date - 6 GROUP BY 1"
-    ),
-    "apps recounted": "SELECT app_type, count(*) FROM biz.ai_run_logs GROUP BY 1",
-    "page by OFFSET 100000": (
-        "SELECT id, status, created_at FROM biz.ai_run_logs ORDER BY created_at DESC LIMIT 20 OFFSET 100000"
-    ),
-}
 
 
 async def build(dsn: str, rows: int, today: datetime) -> None:
@@ -206,13 +185,6 @@ async def statements(connection: Connection, today: datetime) -> dict[str, State
     return found
 
 
-def old_statements(today: datetime) -> dict[str, Statement]:
-    return {
-        f"old: {name}": lambda c, t=text: c.execute(t, (today,) if "%s" in t else None)
-        for name, text in OLD_STATEMENTS.items()
-    }
-
-
 async def milliseconds(connection: Connection, statement: Statement) -> float:
     started = time.perf_counter()
     await statement(connection)
@@ -224,10 +196,8 @@ async def measure(
 ) -> dict[str, list[list[float]]]:
     """Milliseconds of each execution, by name and then by database."""
     ours = [await statements(connection, today) for connection in connections]
-    olds = [old_statements(today)] * len(connections)
     # The first executions plan the statement and warm the cache.
-    times = {name: await in_turn(connections, [one[name] for one in ours], rounds, 10) for name in ours[0]}
-    return times | {name: await in_turn(connections, [one[name] for one in olds], 3, 1) for name in olds[0]}
+    return {name: await in_turn(connections, [one[name] for one in ours], rounds, 10) for name in ours[0]}
 
 
 async def in_turn(
@@ -252,7 +222,7 @@ def table(times: dict[str, list[list[float]]], rows: int) -> str:
         owner, _, what = name.partition(": ")
         if what.startswith("dashboard"):
             totals[owner] = [sum(pair) for pair in zip(totals[owner], four, strict=True)]
-        lines.append(line(name, four, "" if owner == "old" else "1.5 times"))
+        lines.append(line(name, four, "1.5 times"))
     lines.append(line("one site: WHOLE DASHBOARD", totals["one site"], "10 ms, 1.5 times"))
     lines.append(line("all sites: WHOLE DASHBOARD", totals["all sites"], "25 ms, 1.5 times"))
     return "\n".join(lines)
@@ -268,14 +238,17 @@ def line(name: str, four: list[float], limit: str) -> str:
 
 async def main(dsn: str, rows: int, keep: bool, rounds: int) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    databases = {SMALL: "runglass_flat_small", rows: "runglass_flat_large"}
+    databases = {size: f"runglass_flat_{size}" for size in (SMALL, rows)}
     maintenance = await psycopg.AsyncConnection.connect(dsn, dbname="postgres", autocommit=True)
     async with maintenance:
         for size, name in databases.items():
-            await maintenance.execute(f"DROP DATABASE IF EXISTS {name}")
-            await maintenance.execute(f"CREATE DATABASE {name}")
+            if not await (await maintenance.execute(KEPT, (name,))).fetchall():
+                await maintenance.execute(f"DROP DATABASE IF EXISTS {BEING_BUILT}")
+                await maintenance.execute(f"CREATE DATABASE {BEING_BUILT}")
+                await apply_migrations(make_conninfo(dsn, dbname=BEING_BUILT))
+                await build(make_conninfo(dsn, dbname=BEING_BUILT), size, today)
+                await maintenance.execute(f"ALTER DATABASE {BEING_BUILT} RENAME TO {name}")
             await apply_migrations(make_conninfo(dsn, dbname=name))
-            await build(make_conninfo(dsn, dbname=name), size, today)
         connections = [
             await Connection.connect(make_conninfo(dsn, dbname=name), autocommit=True)
             for name in databases.values()
