@@ -29,18 +29,13 @@ def documents_build(
 
 def _manifest_of(files: Sequence[Path]) -> str:
     # Imported late: other commands need not build the schema.
-    from graphql import GraphQLError, parse, validate
+    from graphql import parse, validate
 
-    from graph.documents.store import ManifestError, build_manifest
+    from graph.documents.store import build_manifest
     from graph.schema import schema
 
-    for file in files:
-        try:
-            document = parse(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, GraphQLError):
-            continue  # build_manifest names the fault.
-        errors = validate(schema._schema, document)  # pyright: ignore[reportPrivateUsage]
-        if errors:
-            at = f":{errors[0].locations[0].line}" if errors[0].locations else ""
-            raise ManifestError(f"{file}{at}: {errors[0].message}")
-    return json.dumps(build_manifest(files), indent=2, ensure_ascii=False) + "\n"
+    def fault_of(text: str) -> str | None:
+        errors = validate(schema._schema, parse(text))  # pyright: ignore[reportPrivateUsage]
+        return errors[0].message if errors else None
+
+    return json.dumps(build_manifest(files, fault_of), indent=2, ensure_ascii=False) + "\n"

@@ -6,20 +6,26 @@ the GraphQL over HTTP draft (`sha256:` and the hash).
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
-from graphql import GraphQLError, parse
+from graphql import GraphQLError
 
 from graph.documents.cache import SegmentedCache
+from graph.documents.forms import LinkError, linked_documents, normal_form
 from graph.errors import ErrorCode, RequestRefused, refusal
 
 REGISTERED_CHARACTERS = 1_000_000
-HASH = re.compile(r"[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+"""SHA-256, or SHA-1 as codegen makes it unless it is told otherwise."""
+_SHA1_LENGTH = 40
+REPRINTED = 4
+"""How many times as long as the manifest's longest text one may be that is the same printed otherwise."""
 SCHEME = "sha256:"
+APOLLO_FORMAT = "apollo-persisted-query-manifest"
 
 
 class DocumentMode(StrEnum):
@@ -44,32 +50,65 @@ def document_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_manifest(files: Iterable[Path]) -> dict[str, str]:
-    """Map the hash of each file's text to the text, byte for byte. Raises `ManifestError`."""
+def build_manifest(
+    files: Iterable[Path], fault_of: Callable[[str], str | None] = lambda _: None
+) -> dict[str, str]:
+    """Map the hash of each document of these files to its text; `fault_of` says what is wrong with a text.
+
+    Raises `ManifestError`.
+    """
     manifest: dict[str, str] = {}
-    for file in files:
-        try:
-            text = file.read_bytes().decode("utf-8")
-            parse(text, no_location=True)
-        except (OSError, UnicodeDecodeError, GraphQLError) as error:
-            raise ManifestError(f"{file}: {getattr(error, 'message', error)}") from None
-        manifest[document_hash(text)] = text
+    try:
+        for file, text in linked_documents(files):
+            if fault := fault_of(text):
+                raise ManifestError(f"{file}: {fault}")
+            manifest[document_hash(text)] = text
+    except LinkError as error:
+        raise ManifestError(str(error)) from None
     return manifest
 
 
 def load_manifest(file: Path) -> dict[str, str]:
-    """Read a manifest and check each hash against its text. Raises `ManifestError`."""
+    """Read a manifest and check each hash against its text: ours, Apollo's, codegen's or gql.tada's.
+
+    Gives texts by hash, without `sha256:`. Raises `ManifestError`.
+    """
     try:
         content: object = orjson.loads(file.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise ManifestError(f"{file}: {error}") from None
     if not isinstance(content, dict):
         raise ManifestError(f"{file}: a manifest is an object of hashes and texts")
-    manifest = cast("dict[str, object]", content)
-    for key, text in manifest.items():
-        if not isinstance(text, str) or document_hash(text) != key:
-            raise ManifestError(f"{file}: the text of {key} does not have this hash")
-    return cast("dict[str, str]", content)
+    pairs = _pairs(cast("dict[str, object]", content))
+    if pairs is None:
+        raise ManifestError(f"{file}: an operation of Apollo's manifest has an id and a body")
+    manifest: dict[str, str] = {}
+    for name, text in pairs:
+        key = name.removeprefix(SCHEME) if isinstance(name, str) else ""
+        if not isinstance(text, str) or key not in (document_hash(text), _sha1(text)):
+            raise ManifestError(f"{file}: the text of {name} does not have this hash")
+        manifest[key] = text
+    return manifest
+
+
+def _pairs(content: dict[str, object]) -> Iterable[tuple[object, object]] | None:
+    if content.get("format") != APOLLO_FORMAT:
+        return content.items()
+    operations: object = content.get("operations")
+    if not isinstance(operations, list):
+        return None
+    found: list[tuple[object, object]] = []
+    for operation in cast("list[object]", operations):
+        if not isinstance(operation, dict):
+            return None
+        each = cast("dict[str, object]", operation)
+        found.append((each.get("id"), each.get("body")))
+    return found
+
+
+def _sha1(text: str) -> str:
+    # Names a text of a file that the operator trusts; nothing is proved by it.
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class DocumentStore:
@@ -81,7 +120,12 @@ class DocumentStore:
         self.mode = mode
         self._manifest = dict(manifest or {})
         self._texts = frozenset(self._manifest.values())
+        enforced = self._texts if mode is DocumentMode.ENFORCE else ()
+        self._forms = frozenset(map(normal_form, enforced))
+        self._longest = REPRINTED * max(map(len, enforced), default=0)
+        # Texts by hash, and those that were found to be the manifest's printed otherwise.
         self._registered: SegmentedCache[str, str] = SegmentedCache(REGISTERED_CHARACTERS)
+        self._reprinted: SegmentedCache[str, bool] = SegmentedCache(REGISTERED_CHARACTERS)
 
     def resolve(
         self, query: str | None, extensions: Mapping[str, Any] | None, document_id: str | None = None
@@ -96,17 +140,32 @@ class DocumentStore:
             query = self._by_hash(key, query)
         if query is None:
             raise refusal(ErrorCode.BAD_REQUEST, "The parameter query is missing.")
-        if self.mode is DocumentMode.ENFORCE and query not in self._texts:
+        if not self._may_run(query):
             message = "Only documents of the server's manifest may run here."
             raise refusal(ErrorCode.PERSISTED_QUERY_REQUIRED, message)
         return query
 
+    def _may_run(self, query: str) -> bool:
+        if self.mode is not DocumentMode.ENFORCE or query in self._texts or self._reprinted.get(query):
+            return True
+        if len(query) > self._longest:
+            return False
+        try:
+            same = normal_form(query) in self._forms
+        except GraphQLError:
+            return False
+        if same:
+            self._reprinted.put(query, True, len(query))
+        return same
+
     def _by_hash(self, key: str, query: str | None) -> str:
         if query is None:
             return self._known(key)
-        if document_hash(query) != key:
+        if key not in (document_hash(query), _sha1(query)):
             raise refusal(ErrorCode.PERSISTED_QUERY_MISMATCH, "The hash is not that of the document.")
-        if self.mode is DocumentMode.ALLOW and key not in self._manifest:
+        # Not by SHA-1, of which another text with the same hash could be made.
+        registers = self.mode is not DocumentMode.OFF and key == document_hash(query)
+        if registers and key not in self._manifest and self._may_run(query):
             self._registered.put(key, query, len(query))
         return query
 
@@ -127,7 +186,7 @@ def _named(extensions: Mapping[str, Any] | None, document_id: str | None) -> str
         return _persisted_hash(persisted)
     if document_id is None:
         return None
-    if not document_id.startswith(SCHEME):
+    if not document_id.startswith(SCHEME) and len(document_id) != _SHA1_LENGTH:
         raise _malformed("documentId must be sha256: and the document's hash")
     return _hash(document_id.removeprefix(SCHEME))
 

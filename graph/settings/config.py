@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         " runs).",
     )
     documents_file: Path | None = Field(
-        default=None, description="The manifest that `runglass documents build` wrote."
+        default=None, description="The manifest: of `runglass documents build`, Apollo, codegen or gql.tada."
     )
     fast_paths: bool = Field(
         default=True,

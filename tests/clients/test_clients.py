@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,25 @@ def test_gql_gets_the_code_of_an_error(api: Api, endpoint: str) -> None:
     with pytest.raises(TransportQueryError) as caught:
         asyncio.run(use())
     assert [error["extensions"]["code"] for error in caught.value.errors or ()] == ["BAD_USER_INPUT"]
+
+
+@needs_node
+def test_apollo_and_urql_work_unchanged_where_known_documents_run_alone(
+    api: Api, store: Store, dsn: str, tmp_path: Path
+) -> None:
+    store.run()
+    documents = sorted((HERE / "documents").glob("*.graphql"))
+    build = [sys.executable, "-m", "graph", "documents", "build", *map(str, documents)]
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(subprocess.run(build, capture_output=True, text=True, check=True).stdout)
+    settings = {"RUNGLASS_DOCUMENTS_MODE": "enforce", "RUNGLASS_DOCUMENTS_FILE": str(manifest)}
+    with serving(dsn, **settings) as server:
+        command = ["node", str(HERE / "documents" / "ask.mjs"), f"{server.address}/graphql"]
+        command.append(api.headers["authorization"])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["name"] for answer in answers] == ["apollo", "apolloByHash", "urql"]
+    for answer in answers:
+        assert (answer["runs"], answer["viewer"]) == (1, "tests")
+        assert "Only documents of the server's manifest may run here." in answer["refused"]
