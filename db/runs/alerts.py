@@ -77,6 +77,23 @@ GET_ALERTS = SiteStatement(
     " AND {scope}"
 )
 
+# In the order of their ids, so that no two transactions wait for each other.
+LOCK_ALERTS = SiteStatement(
+    f"""
+    SELECT {ALERT_COLUMNS} FROM biz.ai_run_logs
+    WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {DATED} AND {{scope}} ORDER BY id FOR UPDATE"""
+)
+
+SET_ALERTS_STATUS = SiteStatement(
+    f"""
+    WITH changed AS (
+        UPDATE biz.ai_run_logs
+        SET alert_status = %(alert_status)s, alert_changed_by = %(actor)s, alert_changed_at = now()
+        WHERE id = ANY(%(ids)s) AND {_IS_ALERT} AND {{scope}} RETURNING id
+    )
+    SELECT count(*) FROM changed"""
+)
+
 SET_ALERT_STATUS = SiteStatement(
     f"""
     WITH alert AS (
@@ -188,6 +205,19 @@ async def set_alert_status(
     values = {**change._asdict(), **scope.parameters(), "id": alert_id, "alert_status": alert_status}
     rows = await connection.fetch(SET_ALERT_STATUS.sql(scope), connection.cutting(values), _alert_change)
     return rows[0] if rows else None
+
+
+async def lock_alerts(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[AlertRow]:
+    """The alerts among these run ids that lie in the scope, locked until the transaction ends."""
+    return await fetch_all(connection, AlertRow, LOCK_ALERTS, scope, {"ids": list(ids)})
+
+
+async def set_alerts_status(
+    connection: Connection, *, scope: Scope, ids: Sequence[int], alert_status: str, actor: str
+) -> int:
+    """Store what the actor said of these alerts, and when; gives how many they are."""
+    values = {"ids": list(ids), "alert_status": alert_status, "actor": actor}
+    return await fetch_count(connection, SET_ALERTS_STATUS, scope, values)
 
 
 def _alert_change(values: Sequence[Any]) -> AlertChange:

@@ -25,7 +25,7 @@ from graph.types.ids import Kind
 from resolvers.access.idempotency import MAX_KEY, KeyedRequest, once
 from resolvers.budgets.spending import refusals_limited
 from resolvers.errors import Conflict, NotFound
-from resolvers.jobs.selection import BulkResult
+from resolvers.selection import DEFAULT_ITEMS, MAX_ITEMS, MAX_REASON, BulkResult
 
 # A mutation's resolver: annotated with the class of its input and, as its return, the class of what it gives.
 Change = Callable[[Context, Any], Awaitable[Any]]
@@ -41,6 +41,23 @@ class KeyedInput:
         description=f"Any text of yours, 1 to {MAX_KEY} characters, that names this request. The same request"
         " under the same key again changes nothing and gets the first one's result, for 24 hours unless"
         " configured otherwise; another request under it is a Conflict. A refused request leaves no key.",
+    )
+
+
+@strawberry.input(description="What the inputs of mutations of many objects have in common.")
+class BulkInput(KeyedInput):
+    """The base of the input of a mutation that changes many at once."""
+
+    limit: int = strawberry.field(
+        default=DEFAULT_ITEMS,
+        description=f"The most that may be meant, 1 to {MAX_ITEMS}. Of more, none is changed.",
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Only say how many there are and what would be done; change nothing."
+    )
+    reason: str = strawberry.field(
+        metadata=bound(text=MAX_REASON),
+        description=f"Why, 1 to {MAX_REASON} characters; it is written to the audit log.",
     )
 
 

@@ -10,12 +10,12 @@ from db.jobs.trigger_jobs import TriggerJobRow
 from graph.auth.permissions import Administers
 from graph.context import Context, Info
 from graph.operations.budgets import BudgetOverride, reason_of
-from graph.operations.changes import KeyedInput, mutation
+from graph.operations.changes import BulkInput, KeyedInput, mutation
 from graph.operations.lists import Listing, TypedId, filter_argument, list_field
 from graph.types import bulk_results as types
 from graph.types.bounds import FORMED, bound
 from graph.types.fields import resolved
-from graph.types.ids import Kind, parse_id
+from graph.types.ids import Kind, parse_id, parse_ids
 from graph.types.pagination import EXACT_TOTAL
 from graph.types.refusals import BudgetExceeded, Conflict, InvalidInput, NotFound
 from graph.types.statuses import described
@@ -23,7 +23,8 @@ from graph.types.trigger_jobs import TriggerJob, TriggerJobConnection, TriggerJo
 from resolvers.jobs import cancellations, failures, retries
 from resolvers.jobs import trigger_jobs as cases
 from resolvers.jobs.chains import RetryFrom as Origin
-from resolvers.jobs.selection import DEFAULT_JOBS, MAX_JOBS, MAX_REASON, JobsRequest
+from resolvers.jobs.selection import JobsRequest
+from resolvers.selection import MAX_ITEMS
 
 
 def _lists(context: Context, filter: TriggerJobFilter | None) -> Listing:
@@ -79,24 +80,13 @@ class CancelJobInput(KeyedInput):
 
 
 @strawberry.input(description="Which jobs are meant: either jobIds or filter.")
-class JobsInput(KeyedInput):
+class JobsInput(BulkInput):
     """What the inputs of retryJobs, cancelJobs and failJobs have in common."""
 
     job_ids: list[strawberry.ID] | None = strawberry.field(
-        metadata=bound(items=MAX_JOBS, is_told=False),
+        metadata=bound(items=MAX_ITEMS, is_told=False),
         default=None,
         description="The ids of the jobs. Duplicates count once.",
-    )
-    limit: int = strawberry.field(
-        default=DEFAULT_JOBS,
-        description=f"The most jobs that may be meant, 1 to {MAX_JOBS}. Of more, none is changed.",
-    )
-    dry_run: bool = strawberry.field(
-        default=False, description="Only say how many there are and what would be done; change nothing."
-    )
-    reason: str = strawberry.field(
-        metadata=bound(text=MAX_REASON),
-        description=f"Why, 1 to {MAX_REASON} characters; it is written to the audit log.",
     )
 
 
@@ -194,9 +184,8 @@ def _origin(given: RetryFrom) -> Origin:
 
 
 def _request(context: Context, given: JobsInput, filter: TriggerJobFilter | None) -> JobsRequest:
-    ids = given.job_ids
     return JobsRequest(
-        ids=None if ids is None else tuple(parse_id(each, Kind.JOB, "jobIds") for each in ids),
+        ids=parse_ids(given.job_ids, Kind.JOB, "jobIds"),
         filters=None if filter is None else job_filter(filter, context),
         site_id=filter.site_id if filter else None,
         limit=given.limit,

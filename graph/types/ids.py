@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -48,6 +49,11 @@ def parse_id(text: str, kind: Kind, argument: str) -> int:
     if word != kind or not _NUMBER.fullmatch(number) or int(number) > MAX_NUMBER:
         raise _unexpected(text, _EXAMPLES[kind], argument)
     return int(number)
+
+
+def parse_ids(texts: Sequence[str] | None, kind: Kind, argument: str) -> tuple[int, ...] | None:
+    """The numbers within ids of that kind; None where none are given. Raises as `parse_id`."""
+    return None if texts is None else tuple(parse_id(text, kind, argument) for text in texts)
 
 
 def parse_batch_id(text: str, argument: str) -> UUID:

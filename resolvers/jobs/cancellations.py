@@ -12,7 +12,8 @@ from db.postgres.pool import Connection, Database
 from db.worker import queue
 from resolvers.access.callers import Caller, audit
 from resolvers.errors import Conflict, NotFound, Refusal
-from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import JobsRequest, choose_jobs
+from resolvers.selection import SAMPLE, BulkResult, audit_changed, outcomes_of, refused_of
 
 UNFINISHED = ("pending", "running")
 
@@ -55,14 +56,14 @@ async def cancel_jobs(database: Database, caller: Caller, request: JobsRequest) 
     """
     request = request.checked().narrowed(UNFINISHED)
     async with database.transaction() as transaction:
-        chosen = await choose(transaction, caller.scope, request)
+        chosen = await choose_jobs(transaction, caller.scope, request)
         if not chosen.is_whole:
             return CancelledJobs(True, chosen.matched, 0, [], chosen.ids)
         plan = await _plan(transaction, caller, chosen.ids, lock=not request.is_dry_run)
         if not request.is_dry_run:
             reason = f"cancelled by {caller.name}: {request.reason}"
             stopped = await _stop(transaction, caller, plan, reason)
-            await audit_jobs(transaction, caller, "cancelJobs", request, stopped)
+            await audit_changed(transaction, caller, "cancelJobs", request, stopped)
     done = [*plan.waiting, *plan.running]
     outcomes = outcomes_of(chosen, plan.refused, {} if request.is_dry_run else {job: job for job in done})
     return CancelledJobs(request.is_dry_run, chosen.matched, len(done), outcomes, chosen.ids[:SAMPLE])
@@ -82,7 +83,7 @@ async def find_jobs(
 async def _plan(transaction: Connection, caller: Caller, ids: Sequence[int], *, lock: bool = True) -> _Plan:
     queued, jobs = await find_jobs(transaction, caller, ids, lock=lock)
     refusals = {job_id: _refusal(jobs.get(job_id), job_id in queued) for job_id in ids}
-    refused = {job_id: refusal for job_id, refusal in refusals.items() if refusal}
+    refused = refused_of(refusals)
     stopped = [job for job in jobs.values() if job.id not in refused]
     return _Plan(
         {job.id: job for job in stopped if job.status == "pending"},

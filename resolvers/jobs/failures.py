@@ -13,7 +13,8 @@ from resolvers.access.callers import Caller
 from resolvers.errors import Conflict, NotFound, Refusal
 from resolvers.jobs.cancellations import UNFINISHED, find_jobs
 from resolvers.jobs.retries import FINISHED
-from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import JobsRequest, choose_jobs
+from resolvers.selection import SAMPLE, BulkResult, audit_changed, outcomes_of, refused_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,12 @@ async def fail_jobs(database: Database, caller: Caller, request: JobsRequest) ->
     """
     request = request.checked().narrowed(UNFINISHED)
     async with database.transaction() as transaction:
-        chosen = await choose(transaction, caller.scope, request)
+        chosen = await choose_jobs(transaction, caller.scope, request)
         if not chosen.is_whole:
             return FailedJobs(True, chosen.matched, 0, [], chosen.ids)
         queued, jobs = await find_jobs(transaction, caller, chosen.ids, lock=not request.is_dry_run)
         refusals = {job_id: _refusal(jobs.get(job_id)) for job_id in chosen.ids}
-        refused = {job_id: refusal for job_id, refusal in refusals.items() if refusal}
+        refused = refused_of(refusals)
         ending = [job_id for job_id in chosen.ids if job_id not in refused]
         if ending and not request.is_dry_run:
             await _end(transaction, caller, request, ending, queued)
@@ -59,4 +60,4 @@ async def _end(
     if leaving := sorted(queued & set(ids)):
         await queue.leave_places(transaction, scope=caller.scope, ids=leaving)
         await queue.ask_for_admission(transaction)
-    await audit_jobs(transaction, caller, "failJobs", request, failed)
+    await audit_changed(transaction, caller, "failJobs", request, failed)

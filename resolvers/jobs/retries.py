@@ -16,7 +16,8 @@ from resolvers.budgets.spending import Spending, check_budgets
 from resolvers.errors import Conflict, NotFound, Refusal
 from resolvers.jobs.batches import tokens_of_calls
 from resolvers.jobs.chains import ChainStart, RetryFrom, apps_of, find_starts
-from resolvers.jobs.selection import SAMPLE, BulkResult, JobsRequest, audit_jobs, choose, outcomes_of
+from resolvers.jobs.selection import JobsRequest, choose_jobs
+from resolvers.selection import SAMPLE, BulkResult, audit_changed, outcomes_of, refused_of
 
 FINISHED = ("failed", "success", "skipped_duplicate", "cancelled")
 # What a filter that names no status means: nobody wants all that went well to be done twice.
@@ -100,7 +101,7 @@ async def retry_jobs(
     names_status = request.filters is not None and request.filters.statuses is not None
     request = request.narrowed(FINISHED if names_status else UNSUCCESSFUL, is_unretried=True)
     async with database.transaction() as transaction:
-        chosen = await choose(transaction, caller.scope, request)
+        chosen = await choose_jobs(transaction, caller.scope, request)
         if not chosen.is_whole:
             return RetriedJobs(True, chosen.matched, 0, [], chosen.ids, None)
         plan = await _plan(transaction, caller, chosen.ids, origin, lock=not request.is_dry_run)
@@ -110,7 +111,7 @@ async def retry_jobs(
             made = {retry.retry_of_id: retry.id for retry in retries if retry.retry_of_id}
             spending = spending.started()
             changed = [plan.jobs[retry.job_id] for retry in plan.retries]
-            await audit_jobs(transaction, caller, "retryJobs", request, changed, {"from": origin, **spent})
+            await audit_changed(transaction, caller, "retryJobs", request, changed, {"from": origin, **spent})
     outcomes = outcomes_of(chosen, plan.refused, made)
     count = len(plan.retries)
     return RetriedJobs(request.is_dry_run, chosen.matched, count, outcomes, chosen.ids[:SAMPLE], spending)
@@ -129,7 +130,7 @@ async def _plan(
     refusals = {job_id: _refusal(jobs.get(job_id), job_id in retried) for job_id in ids}
     finished = [jobs[job_id] for job_id, refusal in refusals.items() if refusal is None]
     starts = await find_starts(transaction, scope, finished, origin)
-    refused = {job_id: refusal for job_id, refusal in refusals.items() if refusal} | {
+    refused = refused_of(refusals) | {
         job_id: start for job_id, start in starts.items() if isinstance(start, Refusal)
     }
     begun = {job_id: start for job_id, start in starts.items() if isinstance(start, ChainStart)}

@@ -287,6 +287,28 @@ def test_many_jobs_that_make_no_sense(api: Api, name: str, change: dict[str, Any
             assert outcome(answer) in ("BAD_USER_INPUT", "INVALID_INPUT"), answer
 
 
+@pytest.mark.parametrize("name", ["ackAlerts", "ignoreAlerts", "reopenAlerts"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"filter": {name: "a\0b"}} for name in ("siteId", "appType")),
+        {"filter": {"createdAt": {"from": "10000-01-01T00:00:00Z"}}},
+        {"filter": {"alertStatus": ["NO"]}},
+        {"filter": {}, "reason": "\0"},
+        {"filter": {}, "limit": 2**31},
+        {"alertIds": [None]},
+        {"alertIds": ["alert_1", "alert_9223372036854775808"]},
+        {"alertIds": [f"alert_{number}" for number in range(1, 1_002)]},
+    ],
+    ids=lambda change: json.dumps(change)[:40],
+)
+def test_many_alerts_that_make_no_sense(api: Api, name: str, change: dict[str, Any]) -> None:
+    query = f"mutation ($input: AlertsInput!) {{ {name}(input: $input) {{ ... on Refusal {{ code }} }} }}"
+    for dry_run in (False, True):
+        answer = api.execute(query, {"input": {"reason": "r", "dryRun": dry_run, **change}})
+        assert outcome(answer) in ("BAD_USER_INPUT", "INVALID_INPUT"), answer
+
+
 def test_the_largest_job_of_many_is_not_there(api: Api) -> None:
     query = "mutation ($input: RetryJobsInput!) { retryJobs(input: $input) { ... on RetriedJobs { count } } }"
     given = {"jobIds": [f"job_{2**63 - 1}"], "reason": "\U0010ffff"}

@@ -312,6 +312,17 @@ def test_jobs_to_retry_or_stop_are_found_by_an_index(explained: Callable[..., li
                 assert indexes_used(plan), plan
 
 
+def test_alerts_to_acknowledge_are_found_by_an_index(explained: Callable[..., list[str]]) -> None:
+    for given in ('filter: {siteId: "site10"}', 'filter: {appType: "app3"}', 'alertIds: ["alert_50"]'):
+        plans = explained(
+            f'mutation {{ ackAlerts(input: {{{given}, dryRun: true, reason: "r"}})'
+            " { ... on Refusal { message } } }"
+        )
+        assert plans
+        for plan in plans:
+            assert indexes_used(plan), plan
+
+
 def test_the_dashboard_reads_no_more_of_the_log_than_it_shows(explained: Callable[..., list[str]]) -> None:
     for site in ("", '(siteId: "site3")'):
         plans = explained(f"{{ dashboard{site} {{ appHealth {{ lastStatus }} recentAlerts {{ id }} }} }}")

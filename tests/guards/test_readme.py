@@ -36,7 +36,10 @@ def test_what_the_page_on_retrying_shows_runs_as_pasted(api: Api, store: Store, 
     store.job(created_at="2026-11-24T09:00:00Z")
     page = (repository / "docs/retrying-and-cancelling.md").read_text(encoding="utf-8")
     store.job(status="running")
-    one, many, failing = (api.data(block) for block in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL))
+    store.run(status="failed", app_type="mail", created_at="2026-11-24T09:00:00Z")
+    blocks = re.findall(r"```graphql\n(.*?)```", page, re.DOTALL)
+    one, many, failing, alerts = (api.data(block) for block in blocks)
     assert one["retryJob"]["code"] == "NOT_FOUND"
     assert (many["retryJobs"]["matched"], many["retryJobs"]["count"]) == (1, 0)
     assert (failing["failJobs"]["matched"], failing["failJobs"]["count"]) == (1, 1)
+    assert (alerts["ackAlerts"]["matched"], alerts["ackAlerts"]["count"]) == (1, 1)

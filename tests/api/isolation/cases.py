@@ -117,6 +117,10 @@ VALUES: dict[str, list[str]] = {
     "FailJobsInput.limit": ["1", "1000"],
     "FailJobsInput.dryRun": ["true"],
     "FailJobsInput.reason": TEXT,
+    "AlertsInput.alertIds": ['["alert_2", "alert_1002"]', '["alert_1003", "alert_1", "alert_9999"]'],
+    "AlertsInput.limit": ["1", "1000"],
+    "AlertsInput.dryRun": ["true"],
+    "AlertsInput.reason": TEXT,
     "AlertInput.alertId": ids("alert", 2, 1002, 1003, 1004, 1, 1001, 9999),
     "InvalidateCacheInput.siteId": SITES,
     "InvalidateCacheInput.appType": APPS,
@@ -198,9 +202,13 @@ NEEDED = {
     "RetryJobsInput.jobIds",
     "CancelJobsInput.jobIds",
     "FailJobsInput.jobIds",
+    "AlertsInput.alertIds",
 }
 # Inputs that are given in the place of another.
-INSTEAD = {f"{name}JobsInput.filter": "jobIds" for name in ("Retry", "Cancel", "Fail")}
+INSTEAD = {
+    "AlertsInput.filter": "alertIds",
+    **{f"{name}JobsInput.filter": "jobIds" for name in ("Retry", "Cancel", "Fail")},
+}
 # Below these only plain fields are asked for: a document has limits, and other fields lead to the same kind.
 LEAVES = {
     ("TriggerJob", "root"),
@@ -208,6 +216,8 @@ LEAVES = {
     ("RetriedJobs", "sample"),
     ("CancelledJobs", "sample"),
     ("FailedJobs", "sample"),
+    ("AlertOutcome", "alert"),
+    ("ChangedAlerts", "sample"),
 }
 # What is the same for all sites by its nature, and why nothing of a site's shows in it.
 OF_NO_SITE = {

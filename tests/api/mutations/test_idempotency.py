@@ -47,6 +47,14 @@ def _alerts(alert_status: str | None) -> Prepare:
     return prepare
 
 
+def _many_alerts(alert_status: str | None) -> Prepare:
+    def prepare(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+        alerts = [f"alert_{store.run(status='failed', alert_status=alert_status)}" for _ in range(3)]
+        return {"alertIds": alerts[:2], "reason": "r"}, {"alertIds": alerts[2:], "reason": "r"}
+
+    return prepare
+
+
 def _cache(_api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     store.cache()
     store.cache(cache_type="mail")
@@ -124,6 +132,9 @@ def _ended(api: Api, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
     return one, other
 
 
+CHANGED_ALERTS = (
+    "... on ChangedAlerts { matched count results { alertId alert { alertStatus } refusal { message } } }"
+)
 CASES: dict[str, Case] = {
     "retryJob": Case("... on TriggerJob { id status attempt }", _jobs),
     "retryJobs": Case(
@@ -134,6 +145,9 @@ CASES: dict[str, Case] = {
     "ackAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
     "ignoreAlert": Case("... on Alert { id alertStatus }", _alerts(None)),
     "reopenAlert": Case("... on Alert { id alertStatus }", _alerts("ignored")),
+    "ackAlerts": Case(CHANGED_ALERTS, _many_alerts(None)),
+    "ignoreAlerts": Case(CHANGED_ALERTS, _many_alerts(None)),
+    "reopenAlerts": Case(CHANGED_ALERTS, _many_alerts("ignored")),
     "invalidateCache": Case("... on CacheInvalidation { siteId count dryRun }", _cache),
     "estimateBatch": Case("... on Batch { id status estimatedTokens }", _estimates),
     "confirmBatch": Case("... on Batch { id status confirmedAt }", _batches),
