@@ -6,12 +6,13 @@ A docstring is the message a caller sees where none is given. Every refusal leav
 from __future__ import annotations
 
 import inspect
+from typing import ClassVar
 
 
 class Refusal(Exception):
-    """The request cannot be carried out."""
+    """The request cannot be carried out. `code` is the word of its kind for programs."""
 
-    code = "REFUSED"
+    code: ClassVar[str]
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.getdoc(type(self)) or "")

@@ -13,7 +13,7 @@ from graph.types.alerts import Alert
 from graph.types.budgets import BudgetVerdict, verdict_on
 from graph.types.fields import resolved
 from graph.types.ids import Kind, print_id
-from graph.types.refusals import Conflict, NotFound, Refusal
+from graph.types.refusals import Conflict, NotFound, Refusal, RefusalCode
 from graph.types.scalars import BigInt
 from graph.types.trigger_jobs import TriggerJob
 from resolvers.budgets.spending import Verdict
@@ -23,7 +23,7 @@ from resolvers.jobs.retries import RetriedJobs as RetriedJobsRow
 from resolvers.runs.alerts import ChangedAlerts as ChangedAlertsRow
 from resolvers.selection import DEFAULT_ITEMS, SAMPLE, BulkResult, Outcome
 
-_REFUSALS: dict[str, type[NotFound | Conflict]] = {"NOT_FOUND": NotFound, "CONFLICT": Conflict}
+_REFUSALS = {RefusalCode.NOT_FOUND: NotFound, RefusalCode.CONFLICT: Conflict}
 
 
 def _job_id(root: strawberry.Parent[Outcome]) -> strawberry.ID:
@@ -35,7 +35,10 @@ async def _job(root: strawberry.Parent[Outcome], info: Info) -> TriggerJobRow | 
 
 
 def _refusal(root: strawberry.Parent[Outcome]) -> Refusal | None:
-    return None if root.code is None else _REFUSALS[root.code](code=root.code, message=root.message or "")
+    if root.code is None:
+        return None
+    code = RefusalCode(root.code)
+    return _REFUSALS[code](code=code, message=root.message or "")
 
 
 @strawberry.type(description="What became of one job of many.")

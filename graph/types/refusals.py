@@ -5,6 +5,7 @@ that no mutation has a `try` of its own.
 """
 
 from datetime import datetime
+from enum import Enum
 
 import strawberry
 
@@ -13,15 +14,27 @@ from graph.errors import sentence
 from graph.types.budgets import BudgetPeriod
 from graph.types.ids import Kind, print_id
 from graph.types.scalars import BigInt
+from graph.types.statuses import described
 from resolvers import errors
 from resolvers.budgets import spending
+
+
+@strawberry.enum(description="Why a mutation did nothing, as a word for programs.")
+class RefusalCode(Enum):
+    """The codes of the exceptions of `resolvers.errors`."""
+
+    NOT_FOUND = described("NOT_FOUND", "There is no such object, or it is not yours to see.")
+    CONFLICT = described("CONFLICT", "The object is not in a state that allows this; look at it again.")
+    EXPIRED = described("EXPIRED", "The offer's time has run out; ask for a new one.")
+    INVALID_INPUT = described("INVALID_INPUT", "A value of the input cannot be used.")
+    BUDGET_EXCEEDED = described("BUDGET_EXCEEDED", "This would pass a hard limit of a budget.")
 
 
 @strawberry.interface(description="Why a mutation did nothing. The store is as it was before.")
 class Refusal:
     """What all refusals have in common."""
 
-    code: str = strawberry.field(description="A word for programs, such as NOT_FOUND.")
+    code: RefusalCode = strawberry.field(description="The kind of refusal, for programs.")
     message: str = strawberry.field(description="A sentence for people.")
 
 
@@ -79,28 +92,30 @@ def input_field(error: RefusedByTable) -> str | None:
 
 class _NotFoundHandler(strawberry.ExceptionHandler[errors.NotFound, NotFound]):
     def handle(self, exception: errors.NotFound, *, field: object, info: object) -> NotFound:
-        return NotFound(code=exception.code, message=exception.message)
+        return NotFound(code=RefusalCode(exception.code), message=exception.message)
 
 
 class _ConflictHandler(strawberry.ExceptionHandler[errors.Conflict, Conflict]):
     def handle(self, exception: errors.Conflict, *, field: object, info: object) -> Conflict:
-        return Conflict(code=exception.code, message=exception.message)
+        return Conflict(code=RefusalCode(exception.code), message=exception.message)
 
 
 class _ExpiredHandler(strawberry.ExceptionHandler[errors.Expired, Expired]):
     def handle(self, exception: errors.Expired, *, field: object, info: object) -> Expired:
-        return Expired(code=exception.code, message=exception.message)
+        return Expired(code=RefusalCode(exception.code), message=exception.message)
 
 
 class _InvalidInputHandler(strawberry.ExceptionHandler[errors.InvalidInput, InvalidInput]):
     def handle(self, exception: errors.InvalidInput, *, field: object, info: object) -> InvalidInput:
-        return InvalidInput(code=exception.code, message=exception.message, field=exception.field)
+        return InvalidInput(
+            code=RefusalCode(exception.code), message=exception.message, field=exception.field
+        )
 
 
 class _RefusedByTableHandler(strawberry.ExceptionHandler[RefusedByTable, InvalidInput]):
     def handle(self, exception: RefusedByTable, *, field: object, info: object) -> InvalidInput:
         return InvalidInput(
-            code=errors.InvalidInput.code, message=sentence(exception), field=input_field(exception)
+            code=RefusalCode.INVALID_INPUT, message=sentence(exception), field=input_field(exception)
         )
 
 
@@ -108,7 +123,7 @@ class _BudgetExceededHandler(strawberry.ExceptionHandler[spending.BudgetExceeded
     def handle(self, exception: spending.BudgetExceeded, *, field: object, info: object) -> BudgetExceeded:
         status = exception.status
         return BudgetExceeded(
-            code=exception.code,
+            code=RefusalCode(exception.code),
             message=exception.message,
             used=None if status.used is None else BigInt(status.used),
             reserved=None if status.reserved is None else BigInt(status.reserved),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import date, datetime
 from decimal import Context, Decimal
 from typing import Any, NewType
 
@@ -38,8 +40,10 @@ def _literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> int:
     return parse_big_int(int(node.value))
 
 
+# Each says by a public page which texts or numbers it takes and gives.
 BIG_INT = strawberry.scalar(
     name="BigInt",
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc8259#section-6",
     description=(
         "An integer, written as a JSON integer; sums of tokens pass 32 bits. It takes up to 64 bits, and a"
         " sum of values that are that large has more."
@@ -73,10 +77,29 @@ def _decimal_text(value: Decimal) -> str:
 
 DECIMAL = strawberry.scalar(
     name="Decimal",
+    specified_by_url="https://www.w3.org/TR/xmlschema11-2/#decimal",
     description='An exact decimal number, written as a string such as "0.15", so that money stays exact.',
     serialize=_decimal_text,
     parse_value=_decimal,
     parse_literal=_decimal_literal,
 )
 
-SCALARS: dict[object, ScalarDefinition] = {**DEFAULT_SCALAR_REGISTRY, BigInt: BIG_INT, Decimal: DECIMAL}
+DATE = replace(
+    DEFAULT_SCALAR_REGISTRY[date],
+    description='A day, written as "2026-11-30".',
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
+)
+
+DATE_TIME = replace(
+    DEFAULT_SCALAR_REGISTRY[datetime],
+    description='A moment with its offset from UTC, written as "2026-11-30T08:15:00.250000+00:00".',
+    specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
+)
+
+SCALARS: dict[object, ScalarDefinition] = {
+    **DEFAULT_SCALAR_REGISTRY,
+    BigInt: BIG_INT,
+    Decimal: DECIMAL,
+    date: DATE,
+    datetime: DATE_TIME,
+}
