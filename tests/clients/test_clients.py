@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,20 @@ import pytest
 from gql import Client, gql
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
+from graphql import GraphQLScalarType, is_specified_scalar_type
 
+from graph.schema import schema as served
 from tests.support.api import Api
 from tests.support.serving import serving
 from tests.support.store import Store
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
+CUSTOM_SCALARS = [
+    kind
+    for kind in served._schema.type_map.values()
+    if isinstance(kind, GraphQLScalarType) and not is_specified_scalar_type(kind)
+]
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or not (MODULES / "eslint").exists(), reason="run npm ci in tests/clients"
 )
@@ -30,9 +38,18 @@ needs_node = pytest.mark.skipif(
 @pytest.fixture
 def project(tmp_path: Path, repository: Path) -> Path:
     """A front end's folder: our schema, documents, and the tools."""
-    for source in ("codegen", "relay", "eslint.config.mjs", "package.json"):
+    for source, place in (
+        ("codegen", "src"),
+        ("relay", "relay"),
+        ("eslint.config.mjs", "."),
+        ("package.json", "."),
+    ):
         copy = shutil.copytree if (HERE / source).is_dir() else shutil.copy
-        copy(HERE / source, tmp_path / source)
+        copy(HERE / source, tmp_path / place)
+    page = (repository / "docs/clients.md").read_text(encoding="utf-8")
+    for text in re.findall(r"```js\n(.*?)```", page, re.DOTALL):
+        name = text.removeprefix("// ").split(":")[0]
+        (tmp_path / name).write_text(text, encoding="utf-8")
     shutil.copy(repository / "schema.graphql", tmp_path)
     (tmp_path / "node_modules").symlink_to(MODULES)
     return tmp_path
@@ -55,10 +72,31 @@ def passes(project: Path, tool: str, *arguments: str) -> str:
     return done.stdout
 
 
+def node(project: Path, script: str) -> None:
+    done = subprocess.run(["node", script], cwd=project, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @needs_node
 def test_codegen_makes_documents_whose_types_hold(project: Path) -> None:
-    passes(project, "graphql-codegen", "--config", "codegen/codegen.mjs")
-    passes(project, "tsc", "--project", "codegen/tsconfig.json")
+    passes(project, "graphql-codegen", "--config", "codegen.mjs")
+    node(project, "possible-types.mjs")
+    passes(project, "tsc", "--project", "src/tsconfig.json")
+
+
+def test_the_page_on_clients_knows_every_scalar(repository: Path) -> None:
+    page = (repository / "docs/clients.md").read_text(encoding="utf-8")
+    scalars = {each.name for each in CUSTOM_SCALARS}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == scalars
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert set(json.loads(block)["customScalarTypes"]) == scalars
+    ours = json.loads((HERE / "relay/relay.config.json").read_text())
+    assert json.loads(block)["customScalarTypes"] == ours["customScalarTypes"]
+
+
+def test_every_scalar_names_its_specification() -> None:
+    assert len(CUSTOM_SCALARS) == 5
+    assert [each.name for each in CUSTOM_SCALARS if not each.specified_by_url] == []
 
 
 @needs_node
@@ -84,7 +122,7 @@ def test_the_linter_sees_a_field_without_a_description(project: Path) -> None:
 
 @needs_node
 def test_inspector_finds_the_documents_valid(project: Path) -> None:
-    passes(project, "graphql-inspector", "validate", "codegen/*.graphql", "schema.graphql")
+    passes(project, "graphql-inspector", "validate", "src/*.graphql", "schema.graphql")
 
 
 @needs_node
