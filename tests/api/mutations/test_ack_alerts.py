@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Api, Client, Store
-from tests.mutations.test_retry_job import asked_meanwhile
+from tests.api.mutations.test_retry_job import asked_meanwhile
+from tests.support.api import Api, Client
+from tests.support.store import Store
 
 CHANGE_ALERTS = """
 mutation ($input: AlertsInput!) {
