@@ -30,10 +30,12 @@ $$;
 -- between the years 2 and 9998, which is what Python and every zone can tell, is not counted. Names are cut, because the
 -- roll-ups' keys must fit into an index. A timestamp without zone is read in the stored zone whatever the writer's
 -- session says.
+-- Here and elsewhere bins are told from the year 1, since PostgreSQL 16.2 puts a time on a bound before the origin into the
+-- bin before it.
 CREATE OR REPLACE FUNCTION runglass.run_log_deltas_sql(source text, sign integer) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT format(
-        'SELECT date_bin(''15 minutes'', %1$s, ''2000-01-01 00:00:00+00''::timestamptz) AS quarter,'
+        'SELECT date_bin(''15 minutes'', %1$s, ''0001-01-01 00:00:00+00''::timestamptz) AS quarter,'
         ' %2$s * coalesce(%6$s, 0)::numeric AS tokens,'
         ' %2$s * coalesce(%7$s, 0)::numeric AS latency_ms_sum,'
         ' %2$s AS calls,'

@@ -17,7 +17,7 @@ $$;
 -- The day of an hour, and in which of the day's four parts of 6 hours it lies (0 to 3).
 CREATE OR REPLACE FUNCTION runglass.day_of(hour timestamptz) RETURNS TABLE (day timestamptz, part integer)
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT date_bin('24 hours', hour, '2000-01-01 00:00:00+00'::timestamptz),
+    SELECT date_bin('24 hours', hour, '0001-01-01 00:00:00+00'::timestamptz),
         extract(hour FROM hour AT TIME ZONE 'UTC')::integer / 6
 $$;
 
@@ -34,7 +34,7 @@ DECLARE
 BEGIN
     EXECUTE 'WITH ' || source || $sql$,
     quarters AS (
-        SELECT date_bin('1 hour', quarter, '2000-01-01 00:00:00+00'::timestamptz) AS hour,
+        SELECT date_bin('1 hour', quarter, '0001-01-01 00:00:00+00'::timestamptz) AS hour,
             extract(minute FROM quarter AT TIME ZONE 'UTC')::integer AS minute,
             site_id, app_type, status, count(*) AS deltas,
             sum(calls) AS calls, sum(tokens) AS tokens,
@@ -131,7 +131,7 @@ BEGIN
             tokens = old.tokens + excluded.tokens
     ),
     bins AS (
-        SELECT date_bin('1 hour', quarter, '2000-01-01 00:00:00+00'::timestamptz) AS hour,
+        SELECT date_bin('1 hour', quarter, '0001-01-01 00:00:00+00'::timestamptz) AS hour,
             extract(minute FROM quarter AT TIME ZONE 'UTC')::integer AS minute,
             site_id, latency_bin, calls
         FROM source
@@ -169,7 +169,7 @@ BEGIN
             0 = ALL (ARRAY[old.calls, old.calls_15, old.calls_30, old.calls_45]) AS empty
     ),
     models AS (
-        SELECT date_bin('1 hour', quarter, '2000-01-01 00:00:00+00'::timestamptz) AS hour,
+        SELECT date_bin('1 hour', quarter, '0001-01-01 00:00:00+00'::timestamptz) AS hour,
             extract(minute FROM quarter AT TIME ZONE 'UTC')::integer AS minute,
             site_id, app_type, model, sum(calls) AS calls,
             sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens

@@ -97,13 +97,33 @@ BEGIN
 END
 $$;
 
+-- Drops our triggers of a table, and returns whether it had any.
+CREATE OR REPLACE FUNCTION runglass.stop_counting_run_logs_of(target oid) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    own text;
+    had boolean := false;
+BEGIN
+    FOR own IN
+        SELECT tgname FROM pg_trigger
+        WHERE tgrelid = target AND tgfoid IN (
+            'runglass.count_inserted_run_logs()'::regprocedure, 'runglass.count_updated_run_logs()'::regprocedure,
+            'runglass.count_deleted_run_logs()'::regprocedure, 'runglass.count_truncated_run_logs()'::regprocedure
+        )
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', own, target::regclass);
+        had := true;
+    END LOOP;
+    RETURN had;
+END
+$$;
+
 -- Puts the days of tables that came, went or hold another period since they were known into doubt, and returns a line for
 -- each such table. Definer's rights, because it takes triggers off (docs/roles.md).
 CREATE OR REPLACE FUNCTION runglass.notice_run_log_tables() RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     change record;
-    own record;
     changed boolean := false;
 BEGIN
     IF to_regclass('runglass.run_log_tables') IS NULL THEN
@@ -125,15 +145,9 @@ BEGIN
         )
         ON CONFLICT (day) DO UPDATE SET reason = excluded.reason, noticed_at = now(), counted_at = NULL, differed = NULL;
         -- What is written into a table that is no part of the log any more must not be counted.
-        FOR own IN
-            SELECT tgname, tgrelid::regclass AS target FROM pg_trigger
-            WHERE change.what = 'went' AND tgrelid = change.part AND tgfoid IN (
-                'runglass.count_inserted_run_logs()'::regprocedure, 'runglass.count_updated_run_logs()'::regprocedure,
-                'runglass.count_deleted_run_logs()'::regprocedure, 'runglass.count_truncated_run_logs()'::regprocedure
-            )
-        LOOP
-            EXECUTE format('DROP TRIGGER %I ON %s', own.tgname, own.target);
-        END LOOP;
+        IF change.what = 'went' THEN
+            PERFORM runglass.stop_counting_run_logs_of(change.part);
+        END IF;
         changed := true;
         RETURN NEXT format('%s %s', change.name, change.what);
     END LOOP;
@@ -247,6 +261,7 @@ DECLARE
     last timestamptz;
     made record;
     name text;
+    counted boolean;
 BEGIN
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', source);
     FOREACH place IN ARRAY homes LOOP
@@ -293,7 +308,13 @@ BEGIN
             source, format('DELETE FROM %s WHERE NOT (%s)', source, runglass.run_log_condition(home))
         );
     END IF;
+    -- PostgreSQL 16.2 takes the triggers of statements that see the rows changed for triggers of rows, which no partition
+    -- may have, but only where a table becomes one.
+    counted := runglass.stop_counting_run_logs_of(source);
     EXECUTE format('ALTER TABLE biz.ai_run_logs ATTACH PARTITION %s %s', source, runglass.run_log_bounds(home));
+    IF counted THEN
+        PERFORM runglass.count_run_logs_of(source);
+    END IF;
     RETURN true;
 END
 $$;

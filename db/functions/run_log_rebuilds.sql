@@ -59,17 +59,17 @@ BEGIN
     WHERE attrelid = 'biz.ai_run_logs'::regclass AND attname = 'created_at';
     RETURN QUERY EXECUTE format(
         'WITH RECURSIVE days AS ('
-        ' SELECT date_bin(''24 hours'', min(created_at)%2$s, ''2000-01-01 00:00:00+00''::timestamptz) AS day'
+        ' SELECT date_bin(''24 hours'', min(created_at)%2$s, ''0001-01-01 00:00:00+00''::timestamptz) AS day'
         ' FROM biz.ai_run_logs'
         ' WHERE created_at >= ''0002-01-01 00:00:00+00''::%1$s AND created_at < ''9999-01-01 00:00:00+00''::%1$s'
         ' UNION ALL'
         ' SELECT date_bin(''24 hours'', (SELECT min(created_at) FROM biz.ai_run_logs'
         '  WHERE created_at >= (days.day + interval ''24 hours'')%2$s'
-        '   AND created_at < ''9999-01-01 00:00:00+00''::%1$s)%2$s, ''2000-01-01 00:00:00+00''::timestamptz)'
+        '   AND created_at < ''9999-01-01 00:00:00+00''::%1$s)%2$s, ''0001-01-01 00:00:00+00''::timestamptz)'
         ' FROM days WHERE day IS NOT NULL)'
         ' SELECT day FROM days WHERE day IS NOT NULL'
         ' UNION'
-        ' SELECT date_bin(''24 hours'', hour, ''2000-01-01 00:00:00+00''::timestamptz) FROM ('
+        ' SELECT date_bin(''24 hours'', hour, ''0001-01-01 00:00:00+00''::timestamptz) FROM ('
         '  SELECT hour FROM runglass.run_usage UNION SELECT hour FROM runglass.run_latency'
         '  UNION SELECT hour FROM runglass.model_usage'
         '  UNION SELECT quarter FROM runglass.run_log_deltas) AS counted'
@@ -103,7 +103,7 @@ BEGIN
         CASE WHEN zoned THEN moment::text ELSE (moment AT TIME ZONE runglass.stored_time_zone())::text END,
         CASE WHEN zoned THEN '' ELSE ' AT TIME ZONE runglass.stored_time_zone()' END
     ) INTO newest USING moment;
-    RETURN date_bin('24 hours', newest, '2000-01-01 00:00:00+00'::timestamptz);
+    RETURN date_bin('24 hours', newest, '0001-01-01 00:00:00+00'::timestamptz);
 END
 $$;
 

@@ -39,7 +39,7 @@ RECENT_CALLS = SiteStatement(
             SELECT * FROM (
                 SELECT id, created_at, status, runglass.whole_number(tokens_used)::float8 AS tokens,
                     model, prompt_tokens, completion_tokens,
-                    date_bin('15 minutes', created_at::timestamptz, '2000-01-01Z'::timestamptz) AS quarter
+                    date_bin('15 minutes', created_at::timestamptz, '0001-01-01Z'::timestamptz) AS quarter
                 FROM biz.ai_run_logs
                 WHERE app_type = app.type AND created_at >= %(since)s AND {scope}
                 ORDER BY created_at DESC, id DESC LIMIT %(looked_at)s

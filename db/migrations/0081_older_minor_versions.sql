@@ -1,0 +1,5 @@
+-- What PostgreSQL 16.2 and its like need: partitions are attached without our triggers, and times are binned from the year 1.
+-- include run_log_counts.sql dab3015236cb
+-- include run_log_folds.sql b19a71c30b2f
+-- include run_log_rebuilds.sql 77906c3af85d
+-- include run_log_partitions.sql 31a46c01cc87
