@@ -20,7 +20,19 @@ BEGIN
 END
 $$;
 
--- The apps of a chain in order, whatever type an adopted app_chain column has (give it to_jsonb(app_chain)).
+-- A column as jsonb; as its text where it is of type json and holds what jsonb cannot, such as \u0000, so that one row stops
+-- neither a page nor the queue.
+CREATE OR REPLACE FUNCTION runglass.readable_json(value anyelement) RETURNS jsonb LANGUAGE sql STABLE AS
+'SELECT to_jsonb(value)';
+CREATE OR REPLACE FUNCTION runglass.readable_json(value json) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN value::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN to_jsonb(value::text);
+END
+$$;
+
+-- The apps of a chain in order, whatever type an adopted app_chain column has (give it readable_json(app_chain)).
 CREATE OR REPLACE FUNCTION runglass.chain_apps(chain jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(array_agg(trim(app) ORDER BY place), '{}') FROM (
         SELECT app, place FROM jsonb_array_elements_text(
@@ -55,7 +67,7 @@ $$;
 CREATE OR REPLACE FUNCTION runglass.enqueue_job(pending_job bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank)
-    SELECT id, site_id::text, runglass.chain_apps(to_jsonb(app_chain)), 0
+    SELECT id, site_id::text, runglass.chain_apps(runglass.readable_json(app_chain)), 0
     FROM biz.ai_trigger_jobs WHERE id = pending_job AND status = 'pending'
     ON CONFLICT DO NOTHING;
     PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[

@@ -53,7 +53,7 @@ FAILED_PART = SiteStatement(
     f"""
     SELECT app.name, sum(failed.jobs)::integer
     FROM (
-        SELECT to_jsonb(job.app_chain) AS chain, count(*) AS jobs {_FAILED_JOBS} GROUP BY 1
+        SELECT runglass.readable_json(job.app_chain) AS chain, count(*) AS jobs {_FAILED_JOBS} GROUP BY 1
     ) AS failed CROSS JOIN LATERAL unnest(runglass.chain_apps(failed.chain)) AS app(name)
     GROUP BY app.name ORDER BY app.name""",
     column="job.site_id",
@@ -82,11 +82,11 @@ INSERT_RETRY_JOBS = SiteStatement(
             WHERE app.app_type = ANY(runglass.chain_apps(chain))
         ) AS tokens
         FROM (
-            SELECT DISTINCT to_jsonb(job.app_chain) AS chain FROM biz.ai_trigger_jobs AS job
+            SELECT DISTINCT runglass.readable_json(job.app_chain) AS chain FROM biz.ai_trigger_jobs AS job
             WHERE job.batch_id = %(id)s AND {{scope}}
         ) AS chains
     ), failed AS (
-        SELECT job.*, to_jsonb(job.app_chain) AS chain {_FAILED_JOBS}
+        SELECT job.*, runglass.readable_json(job.app_chain) AS chain {_FAILED_JOBS}
     )
     INSERT INTO biz.ai_trigger_jobs (
         site_id, event_type, connector_type, member_id, payload, app_chain, is_forced, status, batch_id,

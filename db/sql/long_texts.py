@@ -29,9 +29,10 @@ def name(column: LiteralString) -> LiteralString:
 
 def chain(column: LiteralString) -> LiteralString:
     """The apps of a chain; of one whose text is longer than the limit the first hundred, as a list."""
-    return f"""CASE WHEN length({column}::text) <= {_LIMIT} THEN to_jsonb({column}) ELSE (
+    return f"""CASE WHEN length({column}::text) <= {_LIMIT} THEN runglass.readable_json({column}) ELSE (
         SELECT coalesce(jsonb_agg({name("app")} ORDER BY place), '[]')
-        FROM unnest(runglass.chain_apps(to_jsonb({column}))) WITH ORDINALITY AS listed(app, place)
+        FROM unnest(runglass.chain_apps(runglass.readable_json({column})))
+            WITH ORDINALITY AS listed(app, place)
         WHERE place <= 100 AND {column} IS NOT NULL
     ) END"""
 

@@ -69,8 +69,8 @@ class PlaceRow(NamedTuple):
 ENQUEUE_JOB = SiteStatement(
     """
     INSERT INTO runglass.job_queue (job_id, site_id, app_types, rank)
-    SELECT id, site_id::text, (runglass.chain_apps(to_jsonb(app_chain)))[1 + coalesce(chain_start, 0):],
-        %(rank)s
+    SELECT id, site_id::text,
+        (runglass.chain_apps(runglass.readable_json(app_chain)))[1 + coalesce(chain_start, 0):], %(rank)s
     FROM biz.ai_trigger_jobs WHERE id = ANY(%(ids)s) AND status = 'pending' AND {scope}
     ON CONFLICT DO NOTHING"""
 )
@@ -100,7 +100,8 @@ BATCHES_TO_QUEUE = SiteStatement(
 QUEUE_PAGE = SiteStatement(
     """
     WITH page AS (
-        SELECT job.id, job.site_id::text, runglass.chain_apps(to_jsonb(job.app_chain)) AS apps, job.status
+        SELECT job.id, job.site_id::text,
+            runglass.chain_apps(runglass.readable_json(job.app_chain)) AS apps, job.status
         FROM biz.ai_trigger_jobs AS job
         WHERE batch_id = %(batch_id)s AND (job.created_at, job.id) > (
             coalesce((

@@ -143,7 +143,38 @@ def test_a_chain_written_as_text_is_read_as_the_workers_read_it(store: Store, ap
     )
     job = store.job(app_chain=chain)
     assert api.data(TRIGGER_JOB, {"id": f"job_{job}"})["triggerJob"]["appChain"] == ["chat", "mail"]
-    assert store.value("SELECT runglass.chain_apps(to_jsonb(app_chain)) FROM biz.ai_trigger_jobs") == [
+    assert store.value(
+        "SELECT runglass.chain_apps(runglass.readable_json(app_chain)) FROM biz.ai_trigger_jobs"
+    ) == [
         "chat",
         "mail",
     ]
+
+
+UNREADABLE = {
+    "a NUL": r'["chat\u0000", "mail"]',
+    "half of a pair": r'["\ud800"]',
+    "a number that is too large": "[1e999999]",
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_chain_of_json_that_nobody_can_read_stops_neither_the_page_nor_the_queue(
+    store: Store, api: Api, case: str
+) -> None:
+    store.rows(
+        "ALTER TABLE biz.ai_trigger_jobs ALTER app_chain DROP DEFAULT,"
+        " ALTER app_chain TYPE json USING to_json(app_chain)"
+    )
+    good = store.job(app_chain='["chat", "mail"]', status="pending")
+    odd = store.job(app_chain=UNREADABLE[case], status="pending")
+
+    page = api.data("{ triggerJobs { edges { node { id appChain } } } }")["triggerJobs"]
+
+    chains = {edge["node"]["id"]: edge["node"]["appChain"] for edge in page["edges"]}
+    assert chains[f"job_{good}"] == ["chat", "mail"]
+    # As its text, which is read like every chain that is written as a text.
+    assert ",".join(chains[f"job_{odd}"]) == UNREADABLE[case].replace(" ", "")
+    for job in (odd, good):
+        store.rows("SELECT runglass.enqueue_job(%s)", (job,))
+    assert store.value("SELECT count(*) FROM runglass.job_queue") == 2

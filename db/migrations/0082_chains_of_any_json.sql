@@ -1,0 +1,1 @@
+-- include jobs.sql 12770befa2ab
