@@ -108,7 +108,13 @@ _PAGES_AT_ONCE = 1000
 _ROWS_OF_A_COPY = 100_000
 _LOCK_TRIES = 20
 # A value that is too long for an index is a row's fault too.
-_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+_REFUSALS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    # What a trigger says.
+    psycopg.errors.RaiseException,
+)
 
 Loaded = Callable[[int, int], None]
 """Called with how many of how many pages of rows are loaded."""

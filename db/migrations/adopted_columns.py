@@ -10,7 +10,7 @@ from db.sql.conditions import UNDATED
 
 _TEXTS = ("text", "varchar", "bpchar")
 _INTEGERS = ("int2", "int4", "int8")
-_NUMBERS = (*_INTEGERS, "numeric", "float4", "float8", *_TEXTS)
+_NUMBERS = (*_INTEGERS, "numeric", "decimal", "float4", "float8")
 _IDS = (*_INTEGERS, "numeric", "uuid", *_TEXTS)
 _TIMES = ("timestamptz", "timestamp")
 _JSON = ("json", "jsonb", *_TEXTS)
@@ -70,11 +70,16 @@ _NEEDED = {
 }
 
 COLUMN_TYPES: LiteralString = """
-SELECT relname, attname, base.typname, format_type(atttypid, atttypmod)
+SELECT relname, attname,
+    -- Of a numeric column with decimals, which prints the id 7 as 7.00.
+    CASE WHEN base.typname = 'numeric' AND modifier >= 4 AND (modifier - 4) & 2047 <> 0
+        THEN 'decimal' ELSE base.typname END,
+    format_type(atttypid, atttypmod)
 FROM pg_attribute
 JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'p', 'v', 'f', 'm')
 JOIN pg_type AS own ON own.oid = atttypid
 JOIN pg_type AS base ON base.oid = CASE WHEN own.typtype = 'd' THEN own.typbasetype ELSE own.oid END
+CROSS JOIN LATERAL (SELECT greatest(atttypmod, own.typtypmod)) AS declared(modifier)
 WHERE relnamespace = to_regnamespace('biz') AND relname IN ('ai_run_logs', 'ai_trigger_jobs', 'ai_cache')
   AND attnum > 0 AND NOT attisdropped
 ORDER BY relname, attnum

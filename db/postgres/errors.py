@@ -45,7 +45,7 @@ class InvalidValue(Exception):
 
 
 class RefusedByTable(Exception):
-    """A constraint of an adopted table does not take what was to be written. Nothing was changed.
+    """A constraint or a trigger of an adopted table does not take a change. Nothing was changed.
 
     `column` is the one that it is about, where its name tells.
     """
@@ -61,6 +61,7 @@ _STOPPING = "the database is stopping or starting; try again soon"
 _BROKEN = "the database has a fault of its own; its operator must look at it"
 _SLOW = "the database ended a session that took longer than it allows; try again"
 _POOLED = "a pooler stands before the database; RUNGLASS_POOLER=transaction must say so"
+_BY_TRIGGER = "a trigger of its table does not take this change; the server's log says why"
 _UNREACHABLE = "the database does not answer; try again later"
 
 _TABLES = ("ai_run_logs", "ai_trigger_jobs", "ai_cache")
@@ -165,6 +166,11 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
         case psycopg.OperationalError() | psycopg.InterfaceError() if not error.sqlstate:
             _repeats.tell(log, logging.WARNING, f"the database does not answer: {first_line(error)}")
             raise Unavailable(_UNREACHABLE) from error
+        # PL/pgSQL's RAISE, with whatever code.
+        case psycopg.Error() if changing and error.diag.source_function == "exec_stmt_raise":
+            # What a trigger says may tell of other rows.
+            _repeats.tell(log, logging.WARNING, f"a trigger refused a change: {first_line(error)}")
+            raise RefusedByTable(_BY_TRIGGER, None) from error
         case _:
             return
 

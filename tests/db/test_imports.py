@@ -504,6 +504,22 @@ def test_what_a_narrow_column_cannot_hold_is_told_with_line_and_column(
     assert count(dsn) == before
 
 
+def test_the_line_that_a_trigger_refuses_is_told(load: Load, dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "CREATE FUNCTION biz.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'not this one'; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON biz.ai_run_logs FOR EACH ROW"
+            " WHEN (NEW.external_id = 'x2') EXECUTE FUNCTION biz.refuse()"
+        )
+    lines = [f"a,chat,x{number},2026-05-01T00:00Z,1,2,success,," for number in range(5)]
+    report = load("\n".join([NARROW_HEADER, *lines]))
+    assert [(row.line, row.reason) for row in report.bad] == [(4, "not this one")]
+    assert count(dsn) == 0
+
+
 def test_no_statement_stays_on_a_connection_that_a_pooler_lends_on(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

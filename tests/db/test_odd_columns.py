@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -83,6 +84,16 @@ IN_THE_WAY = {
     "ALTER TABLE biz.ai_run_logs ALTER created_at TYPE date": "biz.ai_run_logs.created_at is of type date",
     "ALTER TABLE biz.ai_trigger_jobs ADD is_forced int": "biz.ai_trigger_jobs.is_forced is of type integer",
     "ALTER TABLE biz.ai_run_logs ADD latency_ms interval": "biz.ai_run_logs.latency_ms is of type interval",
+    "ALTER TABLE biz.ai_run_logs ADD tokens_used text": "biz.ai_run_logs.tokens_used is of type text",
+    "ALTER TABLE biz.ai_run_logs ADD latency_ms varchar(9)": (
+        r"biz.ai_run_logs.latency_ms is of type character varying\(9\)"
+    ),
+    "ALTER TABLE biz.ai_trigger_jobs ADD member_id numeric(6,2)": (
+        r"biz.ai_trigger_jobs.member_id is of type numeric\(6,2\)"
+    ),
+    "CREATE DOMAIN biz.money AS numeric(6,2); ALTER TABLE biz.ai_run_logs ADD session_id biz.money": (
+        "biz.ai_run_logs.session_id is of type biz.money"
+    ),
     "ALTER TABLE biz.ai_cache DROP site_id": "biz.ai_cache has no site_id",
 }
 
@@ -102,6 +113,24 @@ def test_a_column_that_cannot_be_served_is_refused_before_anything_changes(
             "SELECT to_regnamespace('runglass'), count(*) FROM biz.ai_cache"
         ).fetchone()
     assert found == (None, 12_000)
+
+
+def test_ids_are_numbers_without_decimals_and_counts_may_have_some(empty_dsn: str) -> None:
+    with psycopg.connect(empty_dsn) as connection:
+        connection.execute(SMALL_TABLES.replace("site_id text", "site_id numeric(9)").replace("'s'", "7"))
+        connection.execute("ALTER TABLE biz.ai_run_logs ADD tokens_used numeric(9,2), ADD latency_ms real")
+    asyncio.run(apply_migrations(empty_dsn))
+    with closing(Api(empty_dsn)) as api:
+        given = report(siteId="007", externalId="x", status="RUNNING", tokensUsed=4)
+        assert record(api, given)["added"] == 1
+        record(api, given | {"status": "SUCCESS", "tokensUsed": 5, "latencyMs": 3})
+        page = api.data(
+            '{ runLogs(filter: {siteId: "7", tokensUsed: {min: 5}, latencyMs: {max: 3}})'
+            " { edges { node { siteId tokensUsed latencyMs } } } }"
+        )
+    assert [edge["node"] for edge in page["runLogs"]["edges"]] == [
+        {"siteId": "7", "tokensUsed": 5, "latencyMs": 3}
+    ]
 
 
 def test_check_counts_the_rows_that_no_list_shows(small: str) -> None:
