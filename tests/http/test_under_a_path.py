@@ -16,7 +16,7 @@ import pytest
 from graph.processes.banner import LOCAL
 from resolvers.access.sessions import issue_sign_in_token
 from tests.conftest import Api
-from tests.serving import ROOT, Server, serving
+from tests.support.serving import ROOT, Server, serving
 
 ASK = {"query": "{ viewer { name } }"}
 HTML = {"accept": "text/html"}
