@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import LiteralString, NamedTuple
 
-from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_one, fetch_plain
+from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_one, fetch_unscoped
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.scope import Scope, SiteStatement
 
@@ -106,7 +106,7 @@ WHERE api_keys.id = used.id
 
 async def find_key(connection: Connection, *, key_hash: bytes) -> IdentityRow | None:
     """What the key of this hash stands for; None where it is unknown, expired or revoked."""
-    rows = await fetch_plain(connection, IdentityRow, FIND_KEY, {"key_hash": key_hash})
+    rows = await fetch_unscoped(connection, IdentityRow, FIND_KEY, {"key_hash": key_hash})
     return rows[0] if rows else None
 
 
@@ -151,7 +151,7 @@ async def get_api_keys(connection: Connection, *, scope: Scope, ids: Sequence[in
 
 async def list_every_api_key(connection: Connection) -> list[ApiKeyRow]:
     """Every key, oldest first, for whoever holds the database itself."""
-    return await fetch_plain(connection, ApiKeyRow, LIST_EVERY_API_KEY)
+    return await fetch_unscoped(connection, ApiKeyRow, LIST_EVERY_API_KEY)
 
 
 async def count_api_keys(connection: Connection, *, scope: Scope, limit: int) -> int:

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
 from db.sql.audit_entries import Change, insert_audit_entry
-from db.sql.conditions import CREATED_RANGE, present
+from db.sql.conditions import CREATED_RANGE, conditions_of
 from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, json_text
 from db.sql.scope import Scope, SiteStatement
@@ -111,7 +111,7 @@ async def list_audit_log(
 ) -> Page[AuditRow]:
     """One page of the entries that match."""
     ends, filters = within(page, filters)
-    conditions, values = present(filters, _FRAGMENTS)
+    conditions, values = conditions_of(filters, _FRAGMENTS)
     keys, order, key_values = keyset(ends)
     statement = SiteStatement(
         f"SELECT {AUDIT_COLUMNS} FROM runglass.audit_log WHERE {{scope}}{conditions}{keys}{order}"
@@ -121,7 +121,7 @@ async def list_audit_log(
 
 async def count_audit_log(connection: Connection, *, scope: Scope, filters: AuditFilter, limit: int) -> int:
     """How many entries match, counted no further than `limit`."""
-    conditions, values = present(filters, _FRAGMENTS)
+    conditions, values = conditions_of(filters, _FRAGMENTS)
     statement = SiteStatement(
         "SELECT count(*) FROM (SELECT FROM runglass.audit_log"
         f" WHERE {{scope}}{conditions} LIMIT %(limit)s) AS matching"

@@ -6,7 +6,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 
 
 class KeyRow(NamedTuple):
@@ -63,7 +63,7 @@ async def claim_key(
     cursor = await transaction.execute(CLAIM_KEY, values)
     if cursor.rowcount:
         return None
-    return (await fetch_plain(transaction, KeyRow, GET_KEY, values))[0]
+    return (await fetch_unscoped(transaction, KeyRow, GET_KEY, values))[0]
 
 
 async def store_result(transaction: Connection, *, caller: str, key: str, result: dict[str, Any]) -> None:

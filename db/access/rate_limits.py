@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 
 # The database's clock decides, so that processes on several machines agree on the period.
 TAKE_SLICE = """
@@ -27,4 +27,4 @@ class TakenRow(NamedTuple):
 async def take_slice(connection: Connection, *, caller: str, seconds: int, count: int) -> TakenRow:
     """Take `count` more of a caller's allowance, also where it is used up; periods last `seconds`."""
     parameters = {"caller": caller, "seconds": seconds, "count": count}
-    return (await fetch_plain(connection, TakenRow, TAKE_SLICE, parameters))[0]
+    return (await fetch_unscoped(connection, TakenRow, TAKE_SLICE, parameters))[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import LiteralString
 
 from db.access.api_keys import IdentityRow
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 
 FIND_SESSION: LiteralString = """
 SELECT id, name, role, sites, reads_texts, expires_at FROM runglass.sessions
@@ -47,7 +47,7 @@ DELETE_EXPIRED_SESSIONS: LiteralString = "DELETE FROM runglass.sessions WHERE ex
 
 async def find_session(connection: Connection, *, session_hash: bytes) -> IdentityRow | None:
     """What the session of this hash stands for; None where there is none, or its time is over."""
-    rows = await fetch_plain(connection, IdentityRow, FIND_SESSION, {"session_hash": session_hash})
+    rows = await fetch_unscoped(connection, IdentityRow, FIND_SESSION, {"session_hash": session_hash})
     return rows[0] if rows else None
 
 
@@ -80,11 +80,11 @@ async def begin_session(
 ) -> IdentityRow | None:
     """Use up the token and begin its session; None where the token is unknown, used or expired."""
     values = {"token_hash": token_hash, "session_hash": session_hash, "lifetime": lifetime_seconds}
-    rows = await fetch_plain(connection, IdentityRow, BEGIN_SESSION, values)
+    rows = await fetch_unscoped(connection, IdentityRow, BEGIN_SESSION, values)
     return rows[0] if rows else None
 
 
 async def end_session(connection: Connection, *, session_hash: bytes) -> IdentityRow | None:
     """Forget the session; gives what it stood for, None where there was none."""
-    rows = await fetch_plain(connection, IdentityRow, END_SESSION, {"session_hash": session_hash})
+    rows = await fetch_unscoped(connection, IdentityRow, END_SESSION, {"session_hash": session_hash})
     return rows[0] if rows else None

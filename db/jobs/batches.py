@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_one
-from db.sql.conditions import CREATED_RANGE, present
+from db.sql.conditions import CREATED_RANGE, conditions_of
 from db.sql.keyset import LEAST_UUID, Page, PageRequest, keyset, page_of, within
 from db.sql.scope import EVERY_SITE, Scope, SiteStatement
 
@@ -198,7 +198,7 @@ _STATUS_CONDITIONS: dict[str, LiteralString] = {
 
 
 def _conditions(filters: BatchFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(filters, _FRAGMENTS)
+    sql, values = conditions_of(filters, _FRAGMENTS)
     if filters.statuses is not None:
         alternatives: list[LiteralString] = [
             condition for word, condition in _STATUS_CONDITIONS.items() if word in filters.statuses

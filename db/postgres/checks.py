@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import LiteralString, NamedTuple
 
 from db.postgres.address import connected
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 
 # What docs/roles.md grants; what is ours is looked up, so that nothing of a later migration is forgotten.
 MISSING_PRIVILEGES: LiteralString = """
@@ -83,7 +83,7 @@ async def stands_behind_pooler(dsn: str, *, seconds: float) -> bool:
 
 async def takes_changes(connection: Connection) -> bool:
     """Whether the database is no standby and not set to be read only."""
-    (row,) = await fetch_plain(connection, _Answer, TAKES_CHANGES)
+    (row,) = await fetch_unscoped(connection, _Answer, TAKES_CHANGES)
     return row.is_yes
 
 
@@ -105,4 +105,4 @@ async def missing_privileges(dsn: str, *, seconds: float) -> list[str]:
 
 async def missing_ownerships(connection: Connection) -> list[str]:
     """Why partitions and triggers cannot be made, whoever asks for them."""
-    return [row.text for row in await fetch_plain(connection, _Privilege, MISSING_OWNERSHIPS)]
+    return [row.text for row in await fetch_unscoped(connection, _Privilege, MISSING_OWNERSHIPS)]

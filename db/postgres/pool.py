@@ -324,7 +324,7 @@ async def fetch_count(
     return int(rows[0][0]) if rows else 0
 
 
-async def fetch_plain(
+async def fetch_unscoped(
     connection: Connection,
     row: type[RowType],
     statement: LiteralString,

@@ -13,7 +13,7 @@ from typing import Any, LiteralString, NamedTuple
 from db.postgres.connection import Read
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count, site_read
 from db.sql.audit_entries import Change, insert_audit_entry
-from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present
+from db.sql.conditions import CREATED_RANGE, DATED, conditions_of, equal, has_place
 from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, name
 from db.sql.scope import Scope, SiteStatement
@@ -145,7 +145,7 @@ _FRAGMENTS: dict[str, LiteralString] = {"app_type": equal("app_type", "app_type"
 
 
 def _conditions(filters: AlertFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(filters, _FRAGMENTS)
+    sql, values = conditions_of(filters, _FRAGMENTS)
     if filters.alert_statuses is None:
         return sql, values
     alternatives: list[LiteralString] = [

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
 from db.postgres.pool import Connection, fetch_all, fetch_by_ids, fetch_count
-from db.sql.conditions import CREATED_RANGE, DATED, equal, has_place, present, status_among
+from db.sql.conditions import CREATED_RANGE, DATED, conditions_of, equal, has_place, status_among
 from db.sql.keyset import Page, PageRequest, keyset, page_of, within
 from db.sql.long_texts import cut, is_cut, json_text, name
 from db.sql.scope import Scope, SiteStatement
@@ -70,7 +70,7 @@ _FRAGMENTS: dict[str, LiteralString] = {
 
 
 def _conditions(filters: CacheFilter) -> tuple[LiteralString, dict[str, Any]]:
-    sql, values = present(filters, _FRAGMENTS)
+    sql, values = conditions_of(filters, _FRAGMENTS)
     return status_among(filters.statuses, _STATUS_WORDS) + sql, values
 
 

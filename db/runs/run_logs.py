@@ -12,16 +12,16 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from db.postgres.errors import InvalidValue
-from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_plain
-from db.runs.few_runs import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
+from db.postgres.pool import ChildCount, Connection, fetch_all, fetch_by_ids, fetch_count, fetch_unscoped
+from db.runs.number_ranges import FEW, RANGE_CONDITIONS, is_one_range, runs_in_range
 from db.sql.audit_entries import Change, insert_audit_entry
 from db.sql.conditions import (
     CREATED_RANGE,
     DATED,
+    conditions_of,
     containing,
     equal,
     has_place,
-    present,
     status_among,
 )
 from db.sql.keyset import Page, PageRequest, keyset, page_of, within
@@ -345,7 +345,7 @@ _EVERYWHERE = _Search()
 
 
 async def _search(connection: Connection, scope: Scope, filters: RunLogFilter) -> _Search:
-    sql, values = present(filters, _FRAGMENTS)
+    sql, values = conditions_of(filters, _FRAGMENTS)
     if filters.error_contains is not None:
         values["error_contains"] = containing(filters.error_contains)
     conditions = status_among(filters.statuses, _STATUS_WORDS) + sql
@@ -471,10 +471,10 @@ async def claim_external_ids(
     `runs` are as `record_runs` takes them.
     """
     values = {"runs": Jsonb([run for run in runs if run["external_id"] is not None])}
-    claimed = await fetch_plain(connection, RecordedRow, CLAIM_EXTERNAL_IDS, values)
+    claimed = await fetch_unscoped(connection, RecordedRow, CLAIM_EXTERNAL_IDS, values)
     if len(claimed) == len(values["runs"].obj):
         return []
-    await fetch_plain(connection, RecordedRow, LOCK_EXTERNAL_IDS, values)
+    await fetch_unscoped(connection, RecordedRow, LOCK_EXTERNAL_IDS, values)
     return await fetch_all(connection, KnownRunRow, GET_KNOWN_RUNS, scope, values)
 
 

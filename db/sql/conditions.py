@@ -37,7 +37,9 @@ def equal(column: LiteralString, value: LiteralString) -> LiteralString:
     return f"{column} = %({value})s AND {column} >= %({value})s"
 
 
-def present(filters: object, fragments: Mapping[str, LiteralString]) -> tuple[LiteralString, dict[str, Any]]:
+def conditions_of(
+    filters: object, fragments: Mapping[str, LiteralString]
+) -> tuple[LiteralString, dict[str, Any]]:
     """The fragments whose attribute of `filters` is not None, each led by AND, and their values."""
     sql: LiteralString = ""
     values: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import LiteralString, NamedTuple
 
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 from db.sql.keyset import Page, PageRequest, keyset, page_of
 from db.sql.scope import Scope
 
@@ -69,14 +69,16 @@ RETURNING {PRICE_COLUMNS}
 
 async def get_prices(connection: Connection, *, scope: Scope, ids: Sequence[int]) -> list[ModelPriceRow]:
     """The prices with these ids, in no order. Prices belong to no site."""
-    return await fetch_plain(connection, ModelPriceRow, GET_PRICES, {"ids": list(ids)})
+    return await fetch_unscoped(connection, ModelPriceRow, GET_PRICES, {"ids": list(ids)})
 
 
 async def prices_of_models(
     connection: Connection, *, models: Sequence[str]
 ) -> dict[str, list[ModelPriceRow]]:
     """The prices of these models that have any, earliest first."""
-    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)}))
+    return _by_model(
+        await fetch_unscoped(connection, ModelPriceRow, PRICES_OF_MODELS, {"models": list(models)})
+    )
 
 
 async def prices_within(
@@ -84,7 +86,7 @@ async def prices_within(
 ) -> dict[str, list[ModelPriceRow]]:
     """The prices that are valid at some time of [start, end), by model, earliest first."""
     values = {"start": start, "end": end}
-    return _by_model(await fetch_plain(connection, ModelPriceRow, PRICES_WITHIN, values))
+    return _by_model(await fetch_unscoped(connection, ModelPriceRow, PRICES_WITHIN, values))
 
 
 def _by_model(rows: Sequence[ModelPriceRow]) -> dict[str, list[ModelPriceRow]]:
@@ -101,7 +103,9 @@ async def list_prices(connection: Connection, *, model: str | None, page: PageRe
     statement: LiteralString = (
         f"SELECT {PRICE_COLUMNS} FROM runglass.model_prices WHERE {condition}{keys}{order}"
     )
-    return page_of(page, await fetch_plain(connection, ModelPriceRow, statement, values | {"model": model}))
+    return page_of(
+        page, await fetch_unscoped(connection, ModelPriceRow, statement, values | {"model": model})
+    )
 
 
 async def count_prices(connection: Connection, *, model: str | None, limit: int) -> int:
@@ -118,13 +122,13 @@ async def count_prices(connection: Connection, *, model: str | None, limit: int)
 async def lock_price(transaction: Connection, *, model: str, valid_from: datetime) -> ModelPriceRow | None:
     """The price of the model from then on, locked until the transaction ends."""
     values = {"model": model, "valid_from": valid_from}
-    return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE, values)), None)
+    return next(iter(await fetch_unscoped(transaction, ModelPriceRow, LOCK_PRICE, values)), None)
 
 
 async def lock_price_by_id(transaction: Connection, *, price_id: int) -> ModelPriceRow | None:
     """The price, locked until the transaction ends, or None where there is no such price."""
     values = {"id": price_id}
-    return next(iter(await fetch_plain(transaction, ModelPriceRow, LOCK_PRICE_BY_ID, values)), None)
+    return next(iter(await fetch_unscoped(transaction, ModelPriceRow, LOCK_PRICE_BY_ID, values)), None)
 
 
 async def delete_price(transaction: Connection, *, price_id: int) -> None:
@@ -151,4 +155,4 @@ async def set_price(
         "valid_until": valid_until,
         "actor": actor,
     }
-    return (await fetch_plain(transaction, ModelPriceRow, SET_PRICE, values))[0]
+    return (await fetch_unscoped(transaction, ModelPriceRow, SET_PRICE, values))[0]

@@ -12,7 +12,7 @@ from typing import Any, LiteralString, NamedTuple
 
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 
 # A day may hold millions of rows.
 _LIMITS: LiteralString = """
@@ -92,7 +92,7 @@ async def uncounted_tables(connection: Connection) -> list[str]:
 
 async def list_doubts(connection: Connection) -> list[Doubts]:
     """The newest reasons for which days were put into doubt since the last rebuild."""
-    return await fetch_plain(connection, Doubts, LIST_DOUBTS)
+    return await fetch_unscoped(connection, Doubts, LIST_DOUBTS)
 
 
 async def doubts_until_now(connection: Connection) -> datetime:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString, NamedTuple
 
-from db.postgres.pool import Connection, fetch_all, fetch_plain
+from db.postgres.pool import Connection, fetch_all, fetch_unscoped
 from db.sql.scope import Scope, SiteStatement
 
 # With so many calls at once an app is taken for well; what limits it then is its own limit and the sites'.
@@ -132,7 +132,7 @@ async def check_circuit(
 ) -> CircuitRow:
     """Whether a job may call an app; while its circuit is open, no, but for one probe after its time."""
     values = {"app_type": app_type, "probe_seconds": probe_seconds, "job_id": job_id}
-    return (await fetch_plain(connection, CircuitRow, CHECK_CIRCUIT, values))[0]
+    return (await fetch_unscoped(connection, CircuitRow, CHECK_CIRCUIT, values))[0]
 
 
 async def count_success(connection: Connection, *, app_type: str) -> None:
@@ -155,7 +155,7 @@ async def count_failure(
 
 async def list_circuit_places(connection: Connection) -> list[CircuitPlacesRow]:
     """The apps that may not be called as often as otherwise, because they have failed."""
-    return await fetch_plain(connection, CircuitPlacesRow, LIST_CIRCUIT_PLACES)
+    return await fetch_unscoped(connection, CircuitPlacesRow, LIST_CIRCUIT_PLACES)
 
 
 async def park_job(connection: Connection, *, scope: Scope, job_id: int, waits_for: str | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
-from db.postgres.pool import Connection, fetch_plain
+from db.postgres.pool import Connection, fetch_unscoped
 from db.sql.scope import EVERY_SITE, SiteStatement
 
 
@@ -60,7 +60,7 @@ EMPTY_ENGINE: LiteralString = "DELETE FROM procrastinate.procrastinate_jobs WHER
 
 async def get_installation(connection: Connection) -> InstallationRow:
     """This installation."""
-    (row,) = await fetch_plain(connection, InstallationRow, GET_INSTALLATION)
+    (row,) = await fetch_unscoped(connection, InstallationRow, GET_INSTALLATION)
     return row
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
-from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_plain
+from db.postgres.pool import Connection, fetch_all, fetch_count, fetch_unscoped
 from db.sql.scope import EVERY_SITE, Scope, SiteStatement
 from db.worker.circuits import BLOCKS, WAIT_ENDS
 
@@ -237,7 +237,7 @@ async def leave_queue(connection: Connection, *, job_id: int) -> None:
 
 async def lock_admission(connection: Connection) -> bool:
     """Keep other transactions from admitting jobs until this one ends; False where one does so now."""
-    rows = await fetch_plain(connection, LockRow, LOCK_ADMISSION, {"key": ADMISSION_LOCK})
+    rows = await fetch_unscoped(connection, LockRow, LOCK_ADMISSION, {"key": ADMISSION_LOCK})
     return rows[0].is_locked
 
 
@@ -255,18 +255,18 @@ async def list_waiting(
 ) -> list[WaitingRow]:
     """The first jobs of each site that may be admitted: all their apps are among `app_types`."""
     values = {"apps": list(app_types), "site_limit": site_limit}
-    return await fetch_plain(connection, WaitingRow, LIST_WAITING, values)
+    return await fetch_unscoped(connection, WaitingRow, LIST_WAITING, values)
 
 
 async def count_admitted_by_app(connection: Connection) -> dict[str, int]:
     """How many admitted jobs call each app; an app without any is absent."""
-    rows = await fetch_plain(connection, AppCountRow, COUNT_ADMITTED_BY_APP)
+    rows = await fetch_unscoped(connection, AppCountRow, COUNT_ADMITTED_BY_APP)
     return {row.app_type: row.jobs for row in rows}
 
 
 async def admit_jobs(connection: Connection, *, job_ids: Sequence[int]) -> None:
     """Give jobs to the engine, which runs those of one rank in this order."""
-    rows = await fetch_plain(connection, EngineIdRow, GIVE_TO_ENGINE, {"ids": list(job_ids)})
+    rows = await fetch_unscoped(connection, EngineIdRow, GIVE_TO_ENGINE, {"ids": list(job_ids)})
     await connection.execute(MARK_ADMITTED, {"engine_ids": [row.engine_id for row in rows]})
 
 

@@ -11,7 +11,7 @@ from db.postgres.pool import Connection
 from db.sql.scope import EVERY_SITE, SiteStatement
 
 # Taken from a worker that gave no sign of life, and from one that lives but whose step has outlived its
-# lease. The new holder, which nobody is, keeps the old one from writing. What is locked, somebody moves.
+# lease. The new lease, which nobody has, keeps the old one from writing. What is locked, somebody moves.
 TAKE_STALLED: LiteralString = """
 WITH stalled AS (
     SELECT queue.job_id, engine.id

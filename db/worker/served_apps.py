@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import LiteralString, NamedTuple
 
-from db.postgres.pool import Connection, fetch_all, fetch_plain
+from db.postgres.pool import Connection, fetch_all, fetch_unscoped
 from db.sql.scope import Scope, SiteStatement
 
 
@@ -58,7 +58,7 @@ async def mark_served(connection: Connection, *, app_types: Sequence[str], secon
 
 async def list_served(connection: Connection, *, app_types: Sequence[str]) -> list[ServedRow]:
     """Those of these apps that a worker has ever served, in no order."""
-    return await fetch_plain(connection, ServedRow, LIST_SERVED, {"app_types": list(app_types)})
+    return await fetch_unscoped(connection, ServedRow, LIST_SERVED, {"app_types": list(app_types)})
 
 
 async def list_seen(connection: Connection, *, scope: Scope, asked: Sequence[SeenRow]) -> list[SeenRow]:

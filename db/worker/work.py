@@ -1,7 +1,7 @@
 """What a worker reads and writes while it runs a job.
 
-Every write of an execution is made under its hold on the job (`holder` of runglass.job_queue): whoever lost
-the hold, because its worker was taken for dead or a step outlived its lease, writes nothing more.
+Every write of an execution is made under its lease on the job (the column holder of runglass.job_queue).
+Whoever lost the lease writes nothing more: its worker was taken for dead, or a step outlived the lease.
 Tables: runglass.job_queue, runglass.batches, biz.ai_trigger_jobs, biz.ai_run_logs,
 runglass.run_external_ids.
 """
@@ -23,15 +23,15 @@ from db.sql.token_counts import UNKNOWN_TOKENS
 from db.worker.queue import leave_queue
 
 
-class HoldRow(NamedTuple):
+class LeaseRow(NamedTuple):
     """A job that this execution holds.
 
-    `was_held` tells that an earlier execution did not come to its end. `is_ours` is False, and the rest
+    `was_leased` tells that an earlier execution did not come to its end. `is_ours` is False, and the rest
     of the row without meaning, where somebody else has taken or ended the job.
     """
 
     app_types: list[str]
-    was_held: bool
+    was_leased: bool
     cancel_requested: bool
     is_ours: bool
     event_type: str
@@ -69,17 +69,17 @@ class AnswerRow(NamedTuple):
 
 
 # The engine hands its job to one worker, and to another one only when the first has gone; so the id of the
-# engine's job is the right to take the hold.
-HOLD_JOB = SiteStatement(
+# engine's job is the right to take the lease.
+LEASE_JOB = SiteStatement(
     """
     WITH before AS (
         SELECT job_id, holder FROM runglass.job_queue
         WHERE job_id = %(job_id)s AND engine_id = %(engine_id)s FOR UPDATE
-    ), hold AS (
-        UPDATE runglass.job_queue AS queue SET holder = %(holder)s, waits_for = NULL,
+    ), lease AS (
+        UPDATE runglass.job_queue AS queue SET holder = %(lease_id)s, waits_for = NULL,
             lease_until = now() + %(lease_seconds)s * interval '1 second'
         FROM before WHERE queue.job_id = before.job_id
-        RETURNING queue.app_types, before.holder IS NOT NULL AS was_held, queue.cancel_requested,
+        RETURNING queue.app_types, before.holder IS NOT NULL AS was_leased, queue.cancel_requested,
             queue.rescues
     ), job AS (
         UPDATE biz.ai_trigger_jobs
@@ -89,14 +89,14 @@ HOLD_JOB = SiteStatement(
           AND (status = 'pending' OR (status = 'running' AND before.holder IS NOT NULL)) AND {scope}
         RETURNING id, event_type, member_id::text, payload, batch_id, input_run_id
     )
-    SELECT app_types, was_held, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload,
+    SELECT app_types, was_leased, cancel_requested, job.id IS NOT NULL, event_type, member_id, payload,
         batch_id, input_run_id, rescues
-    FROM hold LEFT JOIN job ON true"""
+    FROM lease LEFT JOIN job ON true"""
 )
 
-CHECK_HOLD: LiteralString = """
+CHECK_LEASE: LiteralString = """
 SELECT cancel_requested FROM runglass.job_queue
-WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE"""
+WHERE job_id = %(job_id)s AND holder = %(lease_id)s FOR UPDATE"""
 
 RENEW_LEASE: LiteralString = """
 UPDATE runglass.job_queue SET lease_until = now() + %(lease_seconds)s * interval '1 second'
@@ -174,29 +174,29 @@ START_BATCH = SiteStatement(
 )
 
 
-async def hold_job(
-    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, holder: UUID, lease_seconds: float
-) -> HoldRow | None:
-    """Hold a job and mark it as running; None where it has left the queue or got another engine's job."""
-    values = {"job_id": job_id, "engine_id": engine_id, "holder": holder, "lease_seconds": lease_seconds}
-    return await fetch_one(connection, HoldRow, HOLD_JOB, scope, values)
+async def lease_job(
+    connection: Connection, *, scope: Scope, job_id: int, engine_id: int, lease_id: UUID, lease_seconds: float
+) -> LeaseRow | None:
+    """Lease a job and mark it as running; None where it has left the queue or got another engine's job."""
+    values = {"job_id": job_id, "engine_id": engine_id, "lease_id": lease_id, "lease_seconds": lease_seconds}
+    return await fetch_one(connection, LeaseRow, LEASE_JOB, scope, values)
 
 
-class HoldCheck:
-    """Whether an execution still holds its job, asked now and read later. The hold is locked meanwhile."""
+class LeaseCheck:
+    """Whether an execution still holds its job, asked now and read later. The lease is locked meanwhile."""
 
     def __init__(self, cursor: AsyncCursor[TupleRow]) -> None:
         self._cursor = cursor
 
     async def cancelled(self) -> bool | None:
-        """None where the hold is lost; else whether the job should stop."""
+        """None where the lease is lost; else whether the job should stop."""
         row = await self._cursor.fetchone()
         return None if row is None else bool(row[0])
 
 
-async def check_hold(connection: Connection, *, job_id: int, holder: UUID) -> HoldCheck:
-    """Ask for the hold, within the transaction whose writes depend on it."""
-    return HoldCheck(await connection.execute(CHECK_HOLD, {"job_id": job_id, "holder": holder}))
+async def check_lease(connection: Connection, *, job_id: int, lease_id: UUID) -> LeaseCheck:
+    """Ask for the lease, within the transaction whose writes depend on it."""
+    return LeaseCheck(await connection.execute(CHECK_LEASE, {"job_id": job_id, "lease_id": lease_id}))
 
 
 async def fail_open_runs(
@@ -208,7 +208,7 @@ async def fail_open_runs(
 
 
 async def renew_lease(connection: Connection, *, job_id: int, lease_seconds: float) -> None:
-    """Say how long the next step of an execution may take. Only under its hold."""
+    """Say how long the next step of an execution may take. Only under its lease."""
     await connection.execute(RENEW_LEASE, {"job_id": job_id, "lease_seconds": lease_seconds})
 
 

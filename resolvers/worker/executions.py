@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from db.sql.scope import Scope
-from db.worker.work import EarlierRunRow, HoldRow
+from db.worker.work import EarlierRunRow, LeaseRow
 from resolvers.worker.apps import Answer, App
 
 
@@ -19,9 +19,9 @@ class Execution:
 
     job_id: int
     site_id: str
-    job: HoldRow
+    job: LeaseRow
     engine_id: int
-    holder: UUID
+    lease_id: UUID
     # The calls that former executions made, by their place in the chain.
     earlier: Mapping[int, EarlierRunRow]
     cancelled: bool = False
@@ -93,7 +93,7 @@ def values_of_end(execution: Execution, call: Call, answer: Answer) -> dict[str,
     return {
         "job_id": execution.job_id,
         "engine_id": execution.engine_id,
-        "holder": execution.holder,
+        "lease_id": execution.lease_id,
         "run_id": call.run[0],
         "run_created_at": call.run[1],
         **values_of(answer),

@@ -18,9 +18,9 @@ from db.postgres.errors import RefusedByTable, StatementTimeout, Unavailable
 from db.postgres.pool import Connection, Database
 from db.postgres.repeats import Repeats
 from db.sql.scope import Scope
-from db.worker import circuits, plain_jobs, queue
+from db.worker import circuits, fast_path, queue
 from db.worker import work as store
-from db.worker.work import EarlierRunRow, HoldRow
+from db.worker.work import EarlierRunRow, LeaseRow
 from resolvers.jobs.chains import call_key
 from resolvers.worker.apps import Answer, App, AppClient
 from resolvers.worker.executions import (
@@ -48,7 +48,7 @@ class AppsMissing(Exception):
     """A job was admitted by a worker with a registry that names more apps than this one's."""
 
 
-class HoldLost(Exception):
+class LeaseLost(Exception):
     """The job was taken from this worker, which gave no sign of life or did not move it."""
 
 
@@ -93,7 +93,7 @@ class Runner:
             is_settled = await self._run(target)
         except (Unavailable, StatementTimeout, AppsMissing):
             raise
-        except HoldLost:
+        except LeaseLost:
             log.warning("job %s has been taken over by another worker", job_id)
             is_settled = True
         except Exception as error:
@@ -128,7 +128,7 @@ class Runner:
         calls = sum(self.apps[app].budget for app in chain)
         return min(calls + self.limits.margin_seconds, self.limits.job_seconds)
 
-    def _lease(self, app: App) -> float:
+    def _lease_seconds(self, app: App) -> float:
         return min(app.budget, self.limits.job_seconds) + self.limits.margin_seconds
 
     async def _call(self, call: Call, ends_at: float) -> Answer:
@@ -156,23 +156,23 @@ class Runner:
 
     async def _start(self, target: Target) -> tuple[Execution, Call] | None:
         """Start a job in one statement, where nothing stands out about it; else nothing has changed."""
-        job_id, site_id, engine_id, holder = target
+        job_id, site_id, engine_id, lease_id = target
         key = self._key(job_id, 0)
         started = await self._persist(
-            lambda connection: plain_jobs.start_job(
+            lambda connection: fast_path.start_job(
                 connection,
                 scope=Scope.of(site_id),
-                target=(job_id, engine_id, holder),
+                target=(job_id, engine_id, lease_id),
                 site_id=site_id,
                 external_id=key,
-                leases={name: self._lease(app) for name, app in self.apps.items()},
+                leases={name: self._lease_seconds(app) for name, app in self.apps.items()},
             ),
             self.database.connection,
         )
         if started is None:
             return None
-        job = HoldRow(started.app_types, False, False, True, *started[1:5])
-        execution = Execution(job_id, site_id, job, engine_id, holder, {})
+        job = LeaseRow(started.app_types, False, False, True, *started[1:5])
+        execution = Execution(job_id, site_id, job, engine_id, lease_id, {})
         call = Call(
             self.apps[job.app_types[0]],
             key,
@@ -185,15 +185,15 @@ class Runner:
     async def _finish(self, execution: Execution, values: dict[str, Any]) -> None:
         """End a job in one statement."""
         if not await self._persist(
-            lambda connection: plain_jobs.finish_job(connection, scope=execution.scope, values=values),
+            lambda connection: fast_path.finish_job(connection, scope=execution.scope, values=values),
             self.database.connection,
         ):
-            raise HoldLost
+            raise LeaseLost
 
     async def _begin(self, transaction: Connection, target: Target) -> tuple[Execution, Call] | None:
-        job_id, site_id, engine_id, holder = target
+        job_id, site_id, engine_id, lease_id = target
         scope = Scope.of(site_id)
-        job = await self._hold(transaction, target)
+        job = await self._lease(transaction, target)
         if job is None:
             return None
         if not job.is_ours:
@@ -207,25 +207,25 @@ class Runner:
             raise AppsMissing(f"job {job_id} needs {missing[0]}, which this worker's apps file does not name")
         if job.batch_id:
             await store.start_batch(transaction, scope=scope, batch_id=job.batch_id)
-        earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_held else {}
+        earlier = await self._earlier_runs(transaction, scope, job_id, job) if job.was_leased else {}
         execution = Execution(
-            job_id, site_id, job, engine_id, holder, earlier, cancelled=job.cancel_requested
+            job_id, site_id, job, engine_id, lease_id, earlier, cancelled=job.cancel_requested
         )
         return await self._next_call(transaction, await _with_input(transaction, execution))
 
-    async def _hold(self, transaction: Connection, target: Target) -> HoldRow | None:
-        job_id, site_id, engine_id, holder = target
-        return await store.hold_job(
+    async def _lease(self, transaction: Connection, target: Target) -> LeaseRow | None:
+        job_id, site_id, engine_id, lease_id = target
+        return await store.lease_job(
             transaction,
             scope=Scope.of(site_id),
             job_id=job_id,
             engine_id=engine_id,
-            holder=holder,
+            lease_id=lease_id,
             lease_seconds=self.limits.margin_seconds,
         )
 
     async def _earlier_runs(
-        self, transaction: Connection, scope: Scope, job_id: int, job: HoldRow
+        self, transaction: Connection, scope: Scope, job_id: int, job: LeaseRow
     ) -> dict[int, EarlierRunRow]:
         places = {self._key(job_id, position): position for position in range(len(job.app_types))}
         rows = await store.list_earlier_runs(
@@ -237,7 +237,7 @@ class Runner:
         self, transaction: Connection, execution: Execution, call: Call, answer: Answer
     ) -> tuple[Execution, Call] | None:
         """Write down an answer, and give the next call; None where the job has ended or is no longer ours."""
-        hold = await store.check_hold(transaction, job_id=execution.job_id, holder=execution.holder)
+        lease = await store.check_lease(transaction, job_id=execution.job_id, lease_id=execution.lease_id)
         await self._finish_run(transaction, execution, call.key, answer)
         if answer.is_fault:
             app = call.app
@@ -250,9 +250,9 @@ class Runner:
             )
         elif call.closes_circuit and not answer.is_fault:
             await circuits.count_success(transaction, app_type=call.app.name)
-        cancelled = await hold.cancelled()
+        cancelled = await lease.cancelled()
         if cancelled is None:
-            raise HoldLost
+            raise LeaseLost
         return await self._next_call(transaction, after(execution, answer, cancelled))
 
     async def _next_call(
@@ -273,7 +273,9 @@ class Runner:
                 return None
             started = await store.start_run(transaction, scope=execution.scope, run=run_row(execution, key))
             if circuit.allows:
-                await store.renew_lease(transaction, job_id=execution.job_id, lease_seconds=self._lease(app))
+                await store.renew_lease(
+                    transaction, job_id=execution.job_id, lease_seconds=self._lease_seconds(app)
+                )
                 request = request_of(execution, key)
                 return execution, Call(app, key, request, circuit.has_failed, await started.run())
             answer = Answer("circuit_open", error="not called: the app has failed too often")
@@ -305,17 +307,17 @@ class Runner:
         )
 
     async def _give_up(self, transaction: Connection, target: Target, reason: str) -> None:
-        hold = await self._hold(transaction, target)
-        if hold is not None and hold.is_ours:
-            await self._fail(transaction, target, hold, reason)
+        lease = await self._lease(transaction, target)
+        if lease is not None and lease.is_ours:
+            await self._fail(transaction, target, lease, reason)
 
-    async def _fail(self, transaction: Connection, target: Target, hold: HoldRow, reason: str) -> None:
+    async def _fail(self, transaction: Connection, target: Target, lease: LeaseRow, reason: str) -> None:
         """End a job that cannot go on, and whatever call of it has no answer."""
-        job_id, site_id, engine_id, holder = target
+        job_id, site_id, engine_id, lease_id = target
         scope = Scope.of(site_id)
         answer = Answer("failed", error=reason)
-        earlier = await self._earlier_runs(transaction, scope, job_id, hold)
-        execution = Execution(job_id, site_id, hold, engine_id, holder, earlier)
+        earlier = await self._earlier_runs(transaction, scope, job_id, lease)
+        execution = Execution(job_id, site_id, lease, engine_id, lease_id, earlier)
         for position, run in earlier.items():
             if run.status == "running":
                 await self._finish_run(transaction, execution, self._key(job_id, position), answer)

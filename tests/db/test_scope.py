@@ -96,7 +96,7 @@ ALLOWED = {
         "jobs/trigger_jobs.py",
         "_FRAGMENTS",
     ): "a part of statements with a scope; a retry is of its job's own site",
-    ("worker/work.py", "CHECK_HOLD"): "by the secret of the execution that holds the job",
+    ("worker/work.py", "CHECK_LEASE"): "by the secret of the execution that holds the job",
     ("worker/work.py", "RENEW_LEASE"): "of the job that the execution holds",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from db.postgres.connection import Connection
-from db.runs.few_runs import FEW
+from db.runs.number_ranges import FEW
 from graph.types.pagination import EXACT_TOTAL
 from tests.support.api import Api, Client
 from tests.support.prepared import explain

@@ -53,17 +53,17 @@ async def runs_in_range(connection: Connection, scope: Scope, given: Mapping[str
     found: InRange | None = None
     one_site = scope.sites is not None and len(scope.sites) == 1
     for column, bounds in _RANGES.items():
-        present = tuple(sql for name, sql in bounds.items() if name in given)
-        if not present:
+        conditions_of = tuple(sql for name, sql in bounds.items() if name in given)
+        if not conditions_of:
             continue
         # The columns of the index alone, so that no row of the log is read.
-        source = _source(f"site_id, {column}", column, present, one_site).sql(scope)
+        source = _source(f"site_id, {column}", column, conditions_of, one_site).sql(scope)
         count = SiteStatement(
             f"SELECT count(*) FROM (SELECT FROM {source} WHERE {{scope}} LIMIT {_COUNTED}) AS r"
         )
         found = InRange(await fetch_count(connection, count, scope, given))
         if found.counted <= FEW:
-            return found._replace(source=_source("*", column, present, one_site).sql(scope))
+            return found._replace(source=_source("*", column, conditions_of, one_site).sql(scope))
     return found
 
 

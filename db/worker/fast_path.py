@@ -1,6 +1,6 @@
-"""A plain job in two statements: one starts it and its first call, one writes its last answer and its end.
+"""Most jobs in two statements: one starts the job and its first call, one writes its last answer and its end.
 
-Most jobs are plain; what stands out about the others is dealt with step by step, by `db.worker.work`.
+A job that was run before, or whose app failed lately, goes step by step through `db.worker.work` instead.
 Tables: runglass.job_queue, runglass.app_circuits, runglass.batches, biz.ai_trigger_jobs, biz.ai_run_logs,
 runglass.run_external_ids, and procrastinate's.
 """
@@ -35,7 +35,7 @@ class FinishedRow(NamedTuple):
     job_id: int
 
 
-# What HOLD_JOB, START_BATCH, CHECK_CIRCUIT and START_RUN of `db.worker.work` do, at once: for a job that
+# What LEASE_JOB, START_BATCH, CHECK_CIRCUIT and START_RUN of `db.worker.work` do, at once: for a job that
 # nobody has run before, whose first app has no failures to its name. Anything else gives no row and changes
 # nothing.
 START_JOB = SiteStatement(
@@ -57,8 +57,8 @@ START_JOB = SiteStatement(
             WHERE known.site_id = %(site_id)s AND known.external_id = %(external_id)s
         )
         RETURNING started.id, event_type, member_id::text AS member, payload, batch_id, place.app_types
-    ), hold AS (
-        UPDATE runglass.job_queue AS queue SET holder = %(holder)s, waits_for = NULL,
+    ), lease AS (
+        UPDATE runglass.job_queue AS queue SET holder = %(lease_id)s, waits_for = NULL,
             lease_until = now() + interval '1 second'
                 * (%(lease_seconds)s::float8[])[array_position(%(apps)s::text[], queue.app_types[1])]
         FROM job WHERE queue.job_id = job.id
@@ -84,32 +84,32 @@ START_JOB = SiteStatement(
     SELECT app_types, event_type, member, payload, batch_id, run.id, run.created_at FROM job CROSS JOIN run"""
 )
 
-# What CHECK_HOLD, FINISH_RUN and END_JOB of `db.worker.work` and the engine's end of its job do, at once.
-# Without the hold it gives no row and changes nothing.
+# What CHECK_LEASE, FINISH_RUN and END_JOB of `db.worker.work` and the engine's end of its job do, at once.
+# Without the lease it gives no row and changes nothing.
 FINISH_JOB = SiteStatement(
     f"""
-    WITH hold AS (
+    WITH lease AS (
         SELECT job_id FROM runglass.job_queue
-        WHERE job_id = %(job_id)s AND holder = %(holder)s FOR UPDATE
+        WHERE job_id = %(job_id)s AND holder = %(lease_id)s FOR UPDATE
     ), run AS (
         UPDATE biz.ai_run_logs AS run SET
             status = %(status)s, tokens_used = coalesce(%(tokens)s, {UNKNOWN_TOKENS}),
         prompt_tokens = %(prompt_tokens)s,
             completion_tokens = %(completion_tokens)s, model = %(model)s, response_text = %(response)s,
             latency_ms = %(latency_ms)s, error_message = %(error)s, finished_at = now()
-        FROM hold
+        FROM lease
         WHERE run.id = %(run_id)s AND run.created_at = %(run_created_at)s AND {{scope}}
     ), job AS (
         UPDATE biz.ai_trigger_jobs AS job
         SET status = %(job_status)s, error_message = %(job_error)s, tokens_used = %(job_tokens)s,
             finished_at = now()
-        FROM hold WHERE job.id = hold.job_id
+        FROM lease WHERE job.id = lease.job_id
     ), place AS (
-        DELETE FROM runglass.job_queue AS queue USING hold WHERE queue.job_id = hold.job_id
+        DELETE FROM runglass.job_queue AS queue USING lease WHERE queue.job_id = lease.job_id
     ), engine AS (
-        DELETE FROM procrastinate.procrastinate_jobs AS engine USING hold WHERE engine.id = %(engine_id)s
+        DELETE FROM procrastinate.procrastinate_jobs AS engine USING lease WHERE engine.id = %(engine_id)s
     )
-    SELECT job_id FROM hold""",
+    SELECT job_id FROM lease""",
     column="run.site_id",
 )
 
@@ -123,16 +123,16 @@ async def start_job(
     external_id: str,
     leases: Mapping[str, float],
 ) -> StartedRow | None:
-    """Start a job (its id, the engine's id of it, and the holder) and its first call; None where not plain.
+    """Start a job (its id, the engine's id of it, and its lease) and its first call; None where not plain.
 
     `leases` says of each app that this worker can call how many seconds a call of it may take. Without a row
-    nothing has changed: see `hold_job`.
+    nothing has changed: see `lease_job`.
     """
-    job_id, engine_id, holder = target
+    job_id, engine_id, lease_id = target
     values = {
         "job_id": job_id,
         "engine_id": engine_id,
-        "holder": holder,
+        "lease_id": lease_id,
         "site_id": site_id,
         "external_id": external_id,
         "apps": list(leases),
@@ -142,7 +142,7 @@ async def start_job(
 
 
 async def finish_job(connection: Connection, *, scope: Scope, values: dict[str, Any]) -> bool:
-    """Write what came of a job's last call and how it ended; False where the hold is lost.
+    """Write what came of a job's last call and how it ended; False where the lease is lost.
 
     `values` are the parameters of `FINISH_JOB`. It ends the engine's job as well.
     """
