@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from graphql import (
+    DefinitionNode,
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
-    Lexer,
+    InlineFragmentNode,
+    Node,
     OperationDefinitionNode,
-    Source,
-    TokenKind,
+    SelectionNode,
+    SelectionSetNode,
     Visitor,
     parse,
     print_ast,
     visit,
 )
-
-Tokens = list[tuple[TokenKind, str | None]]
-_TYPENAME = (TokenKind.NAME, "__typename")
-_NOT_A_FIELD_AFTER = (TokenKind.COLON, TokenKind.DOLLAR, TokenKind.SPREAD, TokenKind.AT)
-_NOT_PLAIN_BEFORE = (TokenKind.COLON, TokenKind.AT, TokenKind.PAREN_L)
 
 
 class LinkError(Exception):
@@ -35,43 +32,51 @@ class LinkError(Exception):
 def normal_form(text: str) -> bytes:
     """A digest, the same for documents that differ in white space, comments, order or plain `__typename`.
 
-    Clients print documents anew and add that field to each selection; it tells what the answer shows anyway.
-    Raises GraphQLError for a text without tokens of GraphQL.
+    Clients and their tools print documents anew, sort them and add that field. Raises GraphQLError, or
+    RecursionError, for a text that is no document.
     """
-    tokens = _tokens(text)
-    definitions = sorted(json.dumps(each) for each in _definitions(_without_typename(tokens)))
+    definitions = sorted(map(_definition, parse(text, no_location=True).definitions))
     return hashlib.sha256("\n".join(definitions).encode("utf-8", "surrogatepass")).digest()
 
 
-def _tokens(text: str) -> Tokens:
-    lexer = Lexer(Source(text))
-    tokens: Tokens = []
-    while (token := lexer.advance()).kind is not TokenKind.EOF:
-        tokens.append((token.kind, token.value))
-    return tokens
+def _definition(node: DefinitionNode) -> str:
+    if isinstance(node, OperationDefinitionNode):
+        name = node.name.value if node.name else ""
+        head = f"{node.operation.value} {name}({_sorted(node.variable_definitions)})"
+    elif isinstance(node, FragmentDefinitionNode):
+        head = f"fragment {node.name.value} on {node.type_condition.name.value}"
+    else:
+        return print_ast(node)
+    return f"{head}{_sorted(node.directives)}{_selections(node.selection_set)}"
 
 
-def _without_typename(tokens: Tokens) -> Tokens:
-    ends = [(TokenKind.SOF, None), *tokens, (TokenKind.EOF, None)]
-    return [
-        token
-        for before, token, after in zip(ends, ends[1:], ends[2:], strict=False)
-        if token != _TYPENAME or before[0] in _NOT_A_FIELD_AFTER or after[0] in _NOT_PLAIN_BEFORE
-    ]
+def _selections(node: SelectionSetNode | None) -> str:
+    if node is None:
+        return ""
+    return (
+        "{" + " ".join(sorted(_selection(each) for each in node.selections if not _is_typename(each))) + "}"
+    )
 
 
-def _definitions(tokens: Tokens) -> Iterator[list[str]]:
-    definition: list[str] = []
-    depth = 0
-    for kind, value in tokens:
-        depth += (kind is TokenKind.BRACE_L) - (kind is TokenKind.BRACE_R)
-        definition.append(kind.value if value is None else f"{kind.value} {value}")
-        if kind is TokenKind.BRACE_R and not depth:
-            # `query {` is `{`.
-            yield definition[1:] if definition[:2] == ["Name query", "{"] else definition
-            definition = []
-    if definition:
-        yield definition
+def _selection(node: SelectionNode) -> str:
+    if isinstance(node, FieldNode):
+        alias = f"{node.alias.value}:" if node.alias else ""
+        head = f"{alias}{node.name.value}({_sorted(node.arguments)})"
+        return f"{head}{_sorted(node.directives)}{_selections(node.selection_set)}"
+    if isinstance(node, InlineFragmentNode):
+        on = node.type_condition.name.value if node.type_condition else ""
+        return f"... on {on}{_sorted(node.directives)}{_selections(node.selection_set)}"
+    return print_ast(node)
+
+
+def _is_typename(node: SelectionNode) -> bool:
+    if not isinstance(node, FieldNode) or node.name.value != "__typename":
+        return False
+    return not node.alias and not node.arguments and not node.directives
+
+
+def _sorted(nodes: Iterable[Node] | None) -> str:
+    return " ".join(sorted(map(print_ast, nodes or ())))
 
 
 def linked_documents(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:

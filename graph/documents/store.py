@@ -152,7 +152,7 @@ class DocumentStore:
             return False
         try:
             same = normal_form(query) in self._forms
-        except GraphQLError:
+        except (GraphQLError, RecursionError):
             return False
         if same:
             self._reprinted.put(query, True, len(query))

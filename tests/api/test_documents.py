@@ -193,6 +193,27 @@ def test_an_anonymous_query_may_leave_out_its_word_and_definitions_change_places
     assert request(store, query=MORE + FRAGMENTS + "{ ...Name }").json() == {"data": {"known": "Query"}}
 
 
+def test_the_order_of_fields_and_arguments_is_the_clients_own() -> None:
+    known = (
+        "query A($b: Int, $c: Int) {"
+        " jobs(first: $b, last: $c) { pageInfo { hasNextPage } edges { cursor } } }"
+    )
+    sent = (
+        "query A($c: Int, $b: Int) {"
+        " jobs(last: $c, first: $b) { edges { cursor } pageInfo { hasNextPage } } }"
+    )
+    other = (
+        "query A($b: Int, $c: Int) { jobs(first: $b, last: $c) { edges { cursor hasNextPage } pageInfo } }"
+    )
+    store = DocumentStore(DocumentMode.ENFORCE, {document_hash(known): known})
+    answer = request(store, query=sent, variables={"b": 1}).json()
+    assert list(answer["data"]["jobs"]) == ["edges", "pageInfo"]
+    assert code_of(request(store, query=other)) == "PERSISTED_QUERY_REQUIRED"
+    deep = "{" * 50_000
+    store = DocumentStore(DocumentMode.ENFORCE, {document_hash(known): known + " " * 20_000})
+    assert code_of(request(store, query=deep)) == "PERSISTED_QUERY_REQUIRED"
+
+
 def test_fragments_of_other_files_are_linked(tmp_path: Path) -> None:
     several = "query One { one: __typename } query Two { two: __typename ...More }"
     for name, text in (("a", LINKED), ("b", FRAGMENTS), ("c", MORE), ("d", several)):
