@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, cast, get_origin
+from dataclasses import MISSING
+from typing import Any, ClassVar, NamedTuple, cast, get_origin
+from weakref import WeakKeyDictionary
 
 from graphql import GraphQLArgument, GraphQLField, GraphQLResolveInfo, GraphQLSchema
 from graphql.pyutils import Path as Path
@@ -22,10 +24,18 @@ from strawberry.relay.types import GlobalID
 from strawberry.schema.schema import _OperationContextAwareGraphQLResolveInfo
 from strawberry.schema.schema_converter import CustomGraphQLEnumType, GraphQLCoreConverter
 from strawberry.schema.types.base_scalars import isoformat as isoformat
-from strawberry.types.arguments import StrawberryArgument, convert_argument
-from strawberry.types.base import StrawberryMaybe, StrawberryOptional
+from strawberry.types.arguments import StrawberryArgument, _is_leaf_type, convert_argument
+from strawberry.types.base import (
+    StrawberryList,
+    StrawberryMaybe,
+    StrawberryOptional,
+    has_object_definition,
+)
+from strawberry.types.enum import has_enum_definition
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.lazy_type import LazyType
+from strawberry.types.unset import UNSET
 
 ResolveInfo = _OperationContextAwareGraphQLResolveInfo
 is_awaitable = optimized_is_awaitable
@@ -130,12 +140,91 @@ def argument_of(schema: GraphQLSchema, argument: GraphQLArgument) -> Argument | 
         return None
     if (type_.of_type if isinstance(type_, StrawberryOptional) else type_) is GlobalID:
         return None
-    converter: Any = vars(schema)["_strawberry_schema"].schema_converter
+    return Argument(known.python_name or "", _Conversions.of(schema).conversion(type_) or _unchanged)
 
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+class _Conversions:
+    """Makes of coerced values what resolvers take, as `convert_argument` does.
+
+    `convert_argument` looks up the type of each field of an input again for each value, which took more than
+    a third of the time of recordRuns. Here that is done once for a type.
+    """
+
+    _of_schemas: ClassVar[WeakKeyDictionary[GraphQLSchema, _Conversions]] = WeakKeyDictionary()
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        converter: Any = vars(schema)["_strawberry_schema"].schema_converter
+        self._registry, self._config = converter.scalar_registry, converter.config
+        self._inputs: dict[Any, Callable[[Any], Any]] = {}
+
+    @classmethod
+    def of(cls, schema: GraphQLSchema) -> _Conversions:
+        """Those of a schema; every schema has one."""
+        return cls._of_schemas.setdefault(schema, cls(schema))
+
+    def conversion(self, type_: Any) -> Callable[[Any], Any] | None:
+        """What converts a value of a type; None where it stays as it is."""
+        if isinstance(type_, LazyType):
+            type_ = type_.resolve_type()
+        if isinstance(type_, StrawberryMaybe) or type_ is GlobalID:
+            return self._public(type_)
+        if isinstance(type_, StrawberryOptional):
+            return self.conversion(type_.of_type)
+        if isinstance(type_, StrawberryList):
+            return _list_conversion(self.conversion(type_.of_type))
+        if _is_leaf_type(type_, self._registry) or has_enum_definition(type_):
+            return None
+        if not has_object_definition(type_) or type_.__strawberry_definition__.from_input is not None:
+            return self._public(type_)
+        if type_ not in self._inputs:
+            # An input may hold itself: until it is known it is looked up again.
+            self._inputs[type_] = lambda value: self._inputs[type_](value)
+            self._inputs[type_] = self._input_conversion(type_)
+        return self._inputs[type_]
+
+    def _public(self, type_: Any) -> Callable[[Any], Any]:
+        return lambda value: convert_argument(value, type_, self._registry, self._config)
+
+    def _input_conversion(self, type_: Any) -> Callable[[Any], Any]:
+        definition = type_.__strawberry_definition__
+        left_out = {
+            field.python_name: None
+            for field in definition.fields
+            if field.default_value is MISSING and field.default_factory is MISSING
+        }
+        conversions = {
+            self._config.name_converter.from_field(field): (
+                field.python_name,
+                self.conversion(field.resolve_type(type_definition=definition)),
+            )
+            for field in definition.fields
+        }
+
+        def convert(value: Any) -> Any:
+            if value is None or value is UNSET:
+                return value
+            values: dict[str, Any] = left_out.copy()
+            for name, given in value.items():
+                known = conversions.get(name)
+                if known is not None:
+                    values[known[0]] = given if known[1] is None else known[1](given)
+            return type_(**values)
+
+        return convert
+
+
+def _list_conversion(convert_item: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
     def convert(value: Any) -> Any:
-        return convert_argument(value, type_, converter.scalar_registry, converter.config)
+        if value is None or value is UNSET:
+            return value
+        # Copied also where the items stay: a default is the same list for all requests.
+        return list(value) if convert_item is None else [convert_item(item) for item in value]
 
-    return Argument(known.python_name or "", convert)
+    return convert
 
 
 def enum_of(leaf_type: Any) -> Any:
