@@ -17,7 +17,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db.loaders import LoadCancelled, Loaders
-from db.postgres.errors import InvalidValue, ReadOnly, RefusedByTable, StatementTimeout, Unavailable
+from db.postgres.errors import (
+    InvalidValue,
+    NotPermitted,
+    ReadOnly,
+    RefusedByTable,
+    StatementTimeout,
+    Unavailable,
+)
 from db.postgres.pool import Database
 from db.postgres.shares import Shares
 from graph.auth.authentication import RequestAuthenticator, root_path
@@ -130,6 +137,8 @@ def _context_maker(
     shares = Shares(database, connections=settings.share_of_pool, wait_seconds=settings.pool_wait)
 
     async def make_context(connection: HTTPConnection) -> Context:
+        # A caller that is remembered would get as far as the fields.
+        await database.require()
         caller = await authenticator.caller(connection)
         if limiter:
             await limiter.spend(caller.identity)
@@ -148,7 +157,9 @@ def _context_maker(
 
 
 def _unavailable(error: Exception) -> ApiError:
-    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, sentence(error))
+    # What needs an operator is not over in a second.
+    extensions = {} if isinstance(error, NotPermitted) else {"retryAfter": 1}
+    return ApiError(ErrorCode.SERVICE_UNAVAILABLE, sentence(error), **extensions)
 
 
 def _read_only(error: Exception) -> ApiError:

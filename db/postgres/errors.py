@@ -62,7 +62,7 @@ _BROKEN = "the database has a fault of its own; its operator must look at it"
 _SLOW = "the database ended a session that took longer than it allows; try again"
 _POOLED = "a pooler stands before the database; RUNGLASS_POOLER=transaction must say so"
 _BY_TRIGGER = "a trigger of its table does not take this change; the server's log says why"
-_UNREACHABLE = "the database does not answer; try again later"
+UNREACHABLE = "the database does not answer; try again later"
 
 _TABLES = ("ai_run_logs", "ai_trigger_jobs", "ai_cache")
 # The columns of adopted tables, the longer ones of two that end alike first.
@@ -99,7 +99,7 @@ _COLUMNS = (
 
 # By SQLSTATE, or by its class of two characters; the longer one goes first.
 _REASONS = {
-    "08": _UNREACHABLE,
+    "08": UNREACHABLE,
     "25006": "the database takes no changes now: it is a standby, or read-only",
     "25P03": _SLOW,
     "25P04": _SLOW,
@@ -117,7 +117,7 @@ _REASONS = {
     "57P02": _STOPPING,
     "57P03": _STOPPING,
     "57P05": _SLOW,
-    "57": _UNREACHABLE,
+    "57": UNREACHABLE,
     "58": _BROKEN,
     "XX001": _BROKEN,
     "XX002": _BROKEN,
@@ -165,7 +165,7 @@ def raise_translated(error: BaseException, *, changing: bool = False) -> None:
         # Without a SQLSTATE it is the connection that failed, not a statement.
         case psycopg.OperationalError() | psycopg.InterfaceError() if not error.sqlstate:
             _repeats.tell(log, logging.WARNING, f"the database does not answer: {first_line(error)}")
-            raise Unavailable(_UNREACHABLE) from error
+            raise Unavailable(UNREACHABLE) from error
         # PL/pgSQL's RAISE, with whatever code.
         case psycopg.Error() if changing and error.diag.source_function == "exec_stmt_raise":
             # What a trigger says may tell of other rows.

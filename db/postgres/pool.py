@@ -6,6 +6,7 @@ and has a statement timeout.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -19,7 +20,8 @@ from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
 
 from db.postgres.connection import Connection, Read, ResultType, options_of
-from db.postgres.errors import translated
+from db.postgres.errors import UNREACHABLE, Unavailable, translated
+from db.postgres.reachability import Reachability
 from db.postgres.repeats import Repeats
 from db.sql.scope import Scope, SiteStatement
 from db.sql.stored_times import read_as_utc, read_stored_zone
@@ -57,7 +59,9 @@ class _Once(logging.Filter):
         self._repeats = Repeats()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return self._repeats.is_due(record.getMessage()) is not None
+        message = record.getMessage()
+        # The failed attempt itself has been told.
+        return not message.startswith("reconnection") and self._repeats.is_due(message) is not None
 
 
 logging.getLogger("psycopg.pool").addFilter(_Once())
@@ -164,6 +168,7 @@ class Database:
         self.dsn = dsn
         self._settings = settings
         self._stored_zone: ZoneInfo | None = None
+        self._reachability = Reachability()
         self._pool = make_pool(
             dsn,
             settings,
@@ -180,6 +185,9 @@ class Database:
             max_size=settings.max_size,
             # A longer queue than this could not be served within the wait anyway.
             max_waiting=settings.max_size * 100,
+            # An attempt that failed is told at once, and whoever needs a connection makes the next.
+            reconnect_timeout=0,
+            reconnect_failed=self._reachability.failed,
         )
 
     async def open(self) -> None:
@@ -188,20 +196,25 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool and its connections."""
+        await self._reachability.close()
         await self._pool.close(timeout=2)
+
+    async def require(self) -> None:
+        """Raises Unavailable at once where the database is known to be down."""
+        await self._reachability.require()
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection, None]:
         """A connection in autocommit mode, for reads."""
         with translated():
-            async with self._pool.connection() as connection:
+            async with self._taken() as connection:
                 yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A connection within one transaction: committed at the end, rolled back on any exception."""
         with translated(changing=True):
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._taken() as connection, connection.transaction():
                 await self._limit(connection)
                 yield connection
 
@@ -214,16 +227,32 @@ class Database:
                 yield connection
         else:
             with translated(changing=True):
-                async with self._pool.connection() as connection:
+                async with self._taken() as connection:
                     yield connection
 
     @asynccontextmanager
     async def pipelined_transaction(self) -> AsyncGenerator[Connection, None]:
         """A transaction whose statements are sent without waiting, as far as nobody fetches their rows."""
         with translated(changing=True):
-            async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+            async with self._taken() as connection, connection.pipeline(), connection.transaction():
                 await self._limit(connection)
                 yield connection
+
+    @asynccontextmanager
+    async def _taken(self) -> AsyncGenerator[Connection, None]:
+        """A connection, as the pool's own `connection` gives it, or the news that none can be had."""
+        await self._reachability.require()
+        try:
+            async with asyncio.timeout(None) as wait:
+                with self._reachability.told_to(wait):
+                    connection = await self._pool.getconn()
+        except TimeoutError:
+            raise Unavailable(UNREACHABLE) from None
+        try:
+            async with connection:
+                yield connection
+        finally:
+            await self._pool.putconn(connection)
 
     def statistics(self) -> dict[str, int]:
         """The pool's own counters, such as pool_size, pool_available and requests_waiting."""
@@ -251,6 +280,7 @@ class Database:
         if not self._settings.pooled:
             await connection.execute(LIMIT_STATEMENTS, (self._milliseconds, False))
             await connection.execute(PLAN_ONCE)
+        self._reachability.found()
 
     async def _limit(self, connection: Connection) -> None:
         if self._settings.pooled:
