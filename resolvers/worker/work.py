@@ -41,7 +41,7 @@ _repeats = Repeats()
 ResultT = TypeVar("ResultT")
 
 # How long an answer is kept in hand while the database is away, in steps; after that the call is repeated.
-_PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+_PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, *[8.0] * 6)
 
 
 class AppsMissing(Exception):
