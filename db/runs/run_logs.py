@@ -43,6 +43,7 @@ class RunLogRow(NamedTuple):
     tokens_used: int
     prompt_tokens: int | None
     completion_tokens: int | None
+    cached_tokens: int | None
     latency_ms: int | None
     status: str
     error_message: str | None
@@ -120,6 +121,7 @@ RUN_LOG_COLUMNS: LiteralString = f"""
     id, coalesce({name("site_id")}, ''), coalesce({name("app_type")}, ''), {name("trigger_type")},
     {name("member_id")}, {name("session_id")}, {name("model")},
     coalesce(runglass.whole_number(tokens_used), 0), prompt_tokens, completion_tokens,
+    runglass.whole_number(cached_tokens),
     runglass.small_number(runglass.whole_number(latency_ms)),
     coalesce({name("status")}, ''), {cut("error_message::text")}, {name("alert_status")}, alert_changed_by,
     alert_changed_at, trigger_job_id, {name("external_id")}, created_at, runglass.readable_time(finished_at),

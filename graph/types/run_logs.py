@@ -107,6 +107,9 @@ class RunLog(Node):
     )
     prompt_tokens: BigInt | None = strawberry.field(description="Tokens of the prompt, where known.")
     completion_tokens: BigInt | None = strawberry.field(description="Tokens of the completion, where known.")
+    cached_tokens: BigInt | None = strawberry.field(
+        description="Tokens of the prompt that the model's provider took from its cache, where known."
+    )
     cost: Decimal | None = resolved(
         _cost,
         "What the call cost by its model's price at that time; null where the price, the prompt's or the"

@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "d": {"status": "circuit_open", "app_type": "mail", "session_id": "s1"},
     "e": {"status": "running", "trigger_type": "event", "member_id": "m1", "latency_ms": None},
     "f": {"status": "pending", "app_type": "mail", "member_id": "m2", "tokens_used": 2**33},
-    "g": {"status": "paused", "trigger_type": "manual", "site_id": "paris"},
+    "g": {"status": "paused", "trigger_type": "manual", "site_id": "paris", "cached_tokens": 40},
     "h": {"status": "success", "error_message": r"back\slash", "session_id": "s1", "latency_ms": 101},
 }
 
@@ -148,6 +148,7 @@ def test_the_values_of_a_run_are_shown_as_they_are_stored(module_api: Api, runs:
     query = """
     query ($filter: RunLogFilter) { runLogs(filter: $filter) { edges { node {
       id siteId appType triggerType memberId sessionId model tokensUsed promptTokens completionTokens
+      cachedTokens
       latencyMs status statusText errorMessage alertStatus externalId createdAt finishedAt triggerJob { id }
     } } } }
     """
@@ -162,6 +163,7 @@ def test_the_values_of_a_run_are_shown_as_they_are_stored(module_api: Api, runs:
         "model": "g",
         "tokensUsed": 100,
         "promptTokens": None,
+        "cachedTokens": 40,
         "completionTokens": None,
         "latencyMs": None,
         "status": "UNKNOWN",
