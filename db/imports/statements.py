@@ -21,6 +21,7 @@ _TYPES: dict[str, LiteralString] = {
     "tokens_used": "bigint",
     "prompt_tokens": "bigint",
     "completion_tokens": "bigint",
+    "cached_tokens": "bigint",
     "latency_ms": "double precision",
     "status": "text",
     "error_message": "text",

@@ -85,6 +85,7 @@ _COLUMNS = (
     "response_text",
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
     "tokens_used",
     "latency_ms",
     "error_message",

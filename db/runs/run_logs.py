@@ -163,13 +163,14 @@ RETURNING 0, site_id, external_id
 _INSERT: LiteralString = """
     INSERT INTO biz.ai_run_logs (
         site_id, app_type, trigger_type, member_id, session_id, request_prompt, response_text, tokens_used,
-        prompt_tokens, completion_tokens, latency_ms, status, error_message, model, external_id,
-        created_at, finished_at
+        prompt_tokens, completion_tokens, cached_tokens, latency_ms, status, error_message, model,
+        external_id, created_at, finished_at
     )
     SELECT
         (run).site_id, (run).app_type, (run).trigger_type, (run).member_id, (run).session_id,
         (run).request_prompt, (run).response_text, {tokens}, (run).prompt_tokens, (run).completion_tokens,
-        (run).latency_ms, (run).status, (run).error_message, (run).model, (run).external_id,
+        (run).cached_tokens, (run).latency_ms, (run).status, (run).error_message, (run).model,
+        (run).external_id,
         coalesce((run).created_at, now()), (run).finished_at""".replace(
     "{tokens}",
     TOKENS_OF_RUN.format(
@@ -261,6 +262,7 @@ _MERGED_COLUMNS: tuple[LiteralString, ...] = (
     "response_text",
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
     "latency_ms",
     "model",
     "finished_at",

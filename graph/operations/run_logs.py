@@ -89,6 +89,9 @@ class RunReportInput:
     completion_tokens_big: BigInt | None = strawberry.field(
         default=None, description="As completionTokens, of which one may be given."
     )
+    cached_tokens: BigInt | None = strawberry.field(
+        default=None, description="Tokens of the prompt that the model's provider took from its cache."
+    )
     latency_ms: int | None = strawberry.field(
         default=None, description="Time to the whole answer in milliseconds."
     )

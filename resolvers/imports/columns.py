@@ -27,7 +27,7 @@ Cell = TypeVar("Cell")
 Reasons = dict[int, str]
 """Why a row is bad, by its place in the batch; the first reason stands."""
 
-TOKENS = frozenset({"tokens_used", "prompt_tokens", "completion_tokens"})
+TOKENS = frozenset({"tokens_used", "prompt_tokens", "completion_tokens", "cached_tokens"})
 LATENCY = "latency_ms"
 # Whose outer blanks nobody sees, so that two names would look the same.
 _NAMES = frozenset({"site_id", "app_type", "model"})

@@ -55,6 +55,7 @@ _TOKENS = {
     "tokens_used": "tokensUsed",
     "prompt_tokens": "promptTokens",
     "completion_tokens": "completionTokens",
+    "cached_tokens": "cachedTokens",
 }
 _TIMES = {"created_at": "createdAt", "finished_at": "finishedAt"}
 _FIELDS = {**_TEXTS, **_TOKENS, **_TIMES, "latency_ms": "latencyMs", "status": "status"}
@@ -84,6 +85,7 @@ class RunReport:
     tokens_used: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
     latency_ms: int | None = None
     error_message: str | None = None
     created_at: datetime | None = None
@@ -210,6 +212,12 @@ def _checked(index: int, report: RunReport, now: datetime) -> RunReport:
         number: int | None = getattr(report, column)
         if number is not None and not is_token_count(number):
             raise InvalidInput(f"{where}{field} must be {TOKENS_TEXT}.", field)
+    if None not in (report.cached_tokens, report.prompt_tokens) and (report.cached_tokens or 0) > (
+        report.prompt_tokens or 0
+    ):
+        raise InvalidInput(
+            f"{where}cachedTokens is a part of promptTokens, and more than it.", "cachedTokens"
+        )
     if report.latency_ms is not None and not is_latency(report.latency_ms):
         raise InvalidInput(f"{where}latencyMs must be {LATENCY_TEXT}.", "latencyMs")
     for column, field in _TIMES.items():

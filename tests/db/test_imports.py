@@ -55,7 +55,8 @@ def test_every_column_arrives_as_it_was(load: Load, dsn: str) -> None:
     row = {
         "site_id": "acme", "app_type": "chat", "trigger_type": "event", "member_id": "7", "session_id": "s",
         "model": "m", "request_prompt": prompt, "response_text": "\\.", "tokens_used": 9, "prompt_tokens": 4,
-        "completion_tokens": 5, "latency_ms": 1500, "status": "timeout", "error_message": "late",
+        "completion_tokens": 5, "cached_tokens": 2, "latency_ms": 1500, "status": "timeout",
+        "error_message": "late",
         "alert_status": "ignored", "trigger_job_id": 3, "external_id": "x1",
         "created_at": "2026-05-01T12:00:00+02:00", "finished_at": "2026-05-01 10:00:07",
     }  # fmt: skip
