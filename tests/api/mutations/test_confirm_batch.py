@@ -114,7 +114,10 @@ def test_a_fault_in_the_middle_leaves_the_estimate_as_it_was(api: Api, store: St
     store.rows(
         """
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN IF NEW.member_id = 'bad' THEN RAISE EXCEPTION 'disk on fire'; END IF; RETURN NEW; END $$"""
+        $$ BEGIN
+            IF NEW.member_id = 'bad' THEN RAISE EXCEPTION 'disk on fire' USING ERRCODE = 'XX000'; END IF;
+            RETURN NEW;
+        END $$"""
     )
     store.rows(
         "CREATE TRIGGER refuse BEFORE INSERT ON biz.ai_trigger_jobs FOR EACH ROW EXECUTE FUNCTION refuse()"
