@@ -6,7 +6,6 @@ and has a statement timeout.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
 
 from db.postgres.connection import Connection, Read, ResultType, options_of
-from db.postgres.errors import UNREACHABLE, Unavailable, translated
+from db.postgres.errors import translated
 from db.postgres.reachability import Reachability
 from db.postgres.repeats import Repeats
 from db.sql.scope import Scope, SiteStatement
@@ -241,13 +240,7 @@ class Database:
     @asynccontextmanager
     async def _taken(self) -> AsyncGenerator[Connection, None]:
         """A connection, as the pool's own `connection` gives it, or the news that none can be had."""
-        await self._reachability.require()
-        try:
-            async with asyncio.timeout(None) as wait:
-                with self._reachability.told_to(wait):
-                    connection = await self._pool.getconn()
-        except TimeoutError:
-            raise Unavailable(UNREACHABLE) from None
+        connection = await self._reachability.wait_for(self._pool.getconn)
         try:
             async with connection:
                 yield connection

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from db.postgres.errors import UNREACHABLE, Unavailable
+
+T = TypeVar("T")
 
 PROBE_SECONDS = 1.0
 """How often a database that is known to be down is asked whether it is back."""
@@ -31,14 +32,19 @@ class Reachability:
             await asyncio.sleep(0)
             raise Unavailable(UNREACHABLE)
 
-    @contextmanager
-    def told_to(self, wait: asyncio.Timeout) -> Generator[None, None, None]:
-        """End a wait for a connection as soon as there is none to be had."""
-        self._waits.add(wait)
+    async def wait_for(self, connect: Callable[[], Awaitable[T]]) -> T:
+        """A connection, as soon as there is one. Raises Unavailable as soon as none is to be had."""
+        if self._is_lost:
+            await self.require()
         try:
-            yield
-        finally:
-            self._waits.discard(wait)
+            async with asyncio.timeout(None) as wait:
+                self._waits.add(wait)
+                try:
+                    return await connect()
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            raise Unavailable(UNREACHABLE) from None
 
     async def failed(self, pool: AsyncConnectionPool[Any]) -> None:
         """An attempt to connect has failed."""
