@@ -115,7 +115,7 @@ def test_a_fault_in_the_middle_leaves_the_estimate_as_it_was(api: Api, store: St
         """
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN
-            IF NEW.member_id = 'bad' THEN RAISE EXCEPTION 'disk on fire' USING ERRCODE = 'XX000'; END IF;
+            IF NEW.member_id = 'bad' THEN PERFORM FROM no_such_table; END IF;
             RETURN NEW;
         END $$"""
     )
