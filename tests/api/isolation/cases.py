@@ -146,6 +146,7 @@ VALUES: dict[str, list[str]] = {
     "RunReportInput.tokensUsedBig": COUNTS,
     "RunReportInput.promptTokensBig": COUNTS,
     "RunReportInput.completionTokensBig": COUNTS,
+    "RunReportInput.cachedTokens": COUNTS,
     "RunReportInput.promptTokens": COUNTS,
     "RunReportInput.completionTokens": COUNTS,
     "RunReportInput.latencyMs": COUNTS,
