@@ -5,7 +5,7 @@
 
 Starts an embedded PostgreSQL below /var/tmp, fills it, starts each contender as one process on loopback and
 sends each case to each of them in turn, round after round. Everything it starts has ended when it ends. The
-whole mix with all peers is written to results.md beside this file; anything less is printed alone.
+whole mix with all peers is written to results.md beside this file and to README; anything less is printed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from bench import contenders, load
 from bench.cases import CASES, AnswersDiffer, Case, check_equal
 from bench.contenders import TITLES, Contender, ContenderError
 from bench.load import LoadError, Sample
-from bench.report import Run, describe_machine, render
+from bench.report import Run, describe_machine, digest, render
 from bench.store import ROOT, adopt, filled_server
 from db.embedded.server import EmbeddedServerError, exit_on_termination
 from web.build import BuildFailed
 
 HERE = Path(__file__).resolve().parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 PEERS = ("mercurius", "bun", "plain")
 WARM_SECONDS = 2.0
 ROUND_WARM_SECONDS = 0.5
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     exit_on_termination()
     try:
-        page = render(compare(options))
+        run = compare(options)
     except (AnswersDiffer, BuildFailed, ContenderError, LoadError, EmbeddedServerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -57,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(page)
+    print(page := render(run))
     if options.cases == list(CASES) and not options.tree and set(PEERS) == set(options.peers):
         (HERE / "results.md").write_text(page)
-        say(f"written: {HERE / 'results.md'}")
+        before, _, rest = README.read_text().partition(BEGIN)
+        README.write_text(f"{before}{BEGIN}\n\n{digest(run)}\n\n{END}{rest.partition(END)[2]}")
+        say("written: results.md, and its table in README.md")
     return 0
 
 

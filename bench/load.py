@@ -44,6 +44,11 @@ class Sample(NamedTuple):
     server: float = 0.0
     database: float = 0.0
 
+    @property
+    def processor(self) -> float:
+        """Microseconds of both."""
+        return self.server + self.database
+
 
 def run(
     port: int, headers: Mapping[str, str], bodies: Sequence[str], expected: str, warm: float, seconds: float

@@ -71,11 +71,16 @@ def describe_machine(postgresql: str, peers: Iterable[str]) -> dict[str, str]:
 
 def render(run: Run) -> str:
     """The whole page."""
-    parts = ["# How fast is it?", "Written by `make bench`.", _summary(run), _table(run), _preamble(run)]
+    parts = ["# How fast is it?", "Written by `make bench`.", digest(run), _preamble(run)]
     if "mercurius" in run.others:
         parts += ["## Targets", _targets(run)]
     parts += ["## Rates and latencies", _rates(run), "## Where", _where(run)]
     return "\n\n".join(parts) + "\n"
+
+
+def digest(run: Run) -> str:
+    """The part that README shows as well: mean and worst line, and the whole mix."""
+    return f"{_summary(run)}\n\n{_table(run)}"
 
 
 def _summary(run: Run) -> str:
@@ -86,6 +91,8 @@ def _summary(run: Run) -> str:
         lines.append(
             f"- **{geometric_mean(ratios.values()):.2f}** of {TITLES[other]} in the geometric mean of"
             f" {len(ratios)} shapes; worst **{ratios[worst]:.2f}**: {worst[0].lower()}{worst[1:]}."
+            f" A request takes {geometric_mean(run.ratios(other, 'processor').values()):.2f} times its"
+            " processor time."
         )
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from bench import load, statements, store
+from bench.__main__ import BEGIN, END
 from bench.cases import CASES, COUNTER, AnswersDiffer, check_equal
 from bench.load import LoadError, Sample
 from bench.report import Run, render
@@ -143,7 +144,8 @@ def test_answers_that_say_the_same_are_equal() -> None:
 def run_of(**rates: tuple[float, ...]) -> Run:
     """The same rates for a read, and for a write that takes mercurius ten times as long."""
     read = {
-        name: [Sample(rate, 1.5, 9_000 / rate, 0.2, 9) for rate in found] for name, found in rates.items()
+        name: [Sample(rate, 1.5, 9_000 / rate, 0.2, 9, 300 / rate, 600 / rate) for rate in found]
+        for name, found in rates.items()
     }
     slow = [sample._replace(rate=sample.rate / 10) for sample in read.get("mercurius", [])]
     return Run(
@@ -163,6 +165,7 @@ def test_the_report_begins_with_the_mean_and_the_worst_line() -> None:
         "- **2.85** of mercurius in the geometric mean of 2 shapes; worst **0.90**: runs of one site"
     )
     assert first < page.index("| Runs of one site, 20 | 400 | 1,000 | 0.90 |")
+    assert "A request takes 1.11 times its processor time." in page
     assert "| slowest read over mercurius | ≥ 0.7 | 0.90 | reached |" in page
     assert "| slowest write over mercurius (stretch) | ≥ 0.5 | 9.00 | reached |" in page
     assert "| largest p99 over mercurius | ≤ 1.5 | 1.11 | reached |" in page
@@ -237,3 +240,9 @@ def test_the_load_counts_what_is_answered_and_numbers_its_requests() -> None:
 def test_a_failed_request_ends_the_comparison_and_says_how(answer: tuple[int, str], said: str) -> None:
     with server((200, ANSWER), answer) as (port, _), pytest.raises(LoadError, match=re.escape(said)):
         load.run(port, {}, ["{}"], '{"data":{', 0.0, 20)
+
+
+def test_the_readme_shows_the_whole_mix_of_the_last_run(repository: Path) -> None:
+    shown = (repository / "README.md").read_text().partition(BEGIN)[2].partition(END)[0].strip()
+    assert shown in (repository / "bench" / "results.md").read_text()
+    assert all(f"| {case.title} |" in shown for case in CASES)
