@@ -65,6 +65,15 @@ def test_an_entry_tells_who_did_what_on_what_when_and_from_where(api: Api, store
     }
 
 
+ALERTS = """
+mutation ($alerts: [ID!]!) {
+  ackAlerts(input: {alertIds: $alerts, reason: "r"}) { __typename }
+  ignoreAlerts(input: {alertIds: $alerts, reason: "r"}) { __typename }
+  reopenAlerts(input: {alertIds: $alerts, reason: "r"}) { __typename }
+}
+"""
+
+
 def change_everything(api: Api, store: Store) -> str:
     """Use every mutation once or more; gives the batch's id."""
     api.data(RETRY % store.job())
@@ -72,6 +81,7 @@ def change_everything(api: Api, store: Store) -> str:
     api.data(ACK % run)
     api.data((ACK % run).replace("ackAlert", "ignoreAlert"))
     api.data((ACK % run).replace("ackAlert", "reopenAlert"))
+    api.data(ALERTS, {"alerts": [f"alert_{run}"]})
     store.cache()
     api.data(INVALIDATE % "berlin")
     batch = api.data(ESTIMATE)["estimateBatch"]["id"]
