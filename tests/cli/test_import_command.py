@@ -73,9 +73,7 @@ def test_a_dry_run_shows_the_first_rows(run: Run) -> None:
     )
     assert code == 0
     rows = [line for line in output.splitlines() if line.startswith("line ")]
-    expected = (
-        r"site_id=a, app_type=chat, created_at=2026-05-01 00:00:00+00:00, model=m\x1b[2Jm, tokens_used=0"
-    )
+    expected = r"site_id=a, app_type=chat, created_at=2026-05-01 00:00:00+00:00, model=m\x1b[2Jm"
     assert rows[0] == f"line 2: {expected}, status=success"
     assert len(rows) == 5
     assert "\n… and 2 more rows\n7 rows: " in output

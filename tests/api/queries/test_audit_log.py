@@ -37,7 +37,7 @@ EVERY_SITE = 'mutation { createApiKey(input: {name: "n", role: VIEWER, everySite
 
 
 def log(client: Client, **filter: Any) -> list[dict[str, Any]]:
-    found = client.data(LOG, {"filter": filter})["auditLog"]
+    found = client.data(LOG, {"filter": filter, "first": 100})["auditLog"]
     assert found["totalCount"]["count"] == len(found["edges"])
     return [edge["node"] for edge in found["edges"]]
 
