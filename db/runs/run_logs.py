@@ -195,7 +195,8 @@ SELECT id, site_id, external_id FROM added""",
 )
 
 # All or none: where one is known, or its site's column would print another id, nothing is added. Of two at
-# once with the same external id, the second waits for the first and then fails.
+# once with the same external id, the second waits for the first and then fails. Each id is looked up by
+# itself (LATERAL, LIMIT): a plan that is kept from when no id was known would read the whole table.
 ADD_RUNS = SiteStatement(
     f"""
 WITH given AS MATERIALIZED (
@@ -206,8 +207,10 @@ WITH given AS MATERIALIZED (
     FROM given
     WHERE (SELECT bool_and({{scope}} AND (run).site_id::text = named_site) FROM given)
       AND NOT EXISTS (
-        SELECT FROM given JOIN runglass.run_external_ids AS ids
-            ON ids.site_id = named_site AND ids.external_id = (run).external_id
+        SELECT FROM given CROSS JOIN LATERAL (
+            SELECT FROM runglass.run_external_ids AS ids
+            WHERE ids.site_id = named_site AND ids.external_id = (run).external_id LIMIT 1
+        ) AS known
       )
     ORDER BY place
     RETURNING id, site_id::text AS site, external_id, created_at
