@@ -69,10 +69,16 @@ class Reachability:
         # Those that lie idle are perhaps broken too.
         await pool.check()
         while True:
+            is_found = True
             try:
                 async with pool.connection(timeout=PROBE_SECONDS):
-                    return
+                    pass
             except PoolClosed:
                 return
             except psycopg.Error:
-                await asyncio.sleep(PROBE_SECONDS)
+                is_found = False
+            # Also where one was found: a pool with connections that cannot get more of them would be told to
+            # grow again by each attempt that fails, without a pause.
+            await asyncio.sleep(PROBE_SECONDS)
+            if is_found and not self._is_lost:
+                return
